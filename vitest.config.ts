@@ -1,0 +1,71 @@
+import { existsSync } from 'node:fs'
+import { cloudflareTest, readD1Migrations } from '@cloudflare/vitest-plugin'
+import { defineConfig } from 'vitest/config'
+import { control, isControlPath } from './dev/fcm/control.ts'
+import { createFakeFcm } from './dev/fcm/fake-fcm.ts'
+import { makeTestBindings } from './test/worker/bindings.ts'
+
+/** Where the worker tests find the fake FCM; the address exists only for the Worker under test. */
+const FCM_ORIGIN = 'http://127.0.0.1:8788'
+
+/** The black-box and browser tests start the whole development world; a browser must be installed to look at it. */
+const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium'
+const hasBrowser = existsSync(CHROMIUM)
+if (!hasBrowser && process.env.REQUIRE_BROWSER) throw new Error(`no browser at ${CHROMIUM}`)
+if (!hasBrowser) console.log(`browser tests are skipped: no Chromium at ${CHROMIUM}`)
+
+const blackBox = { environment: 'node', testTimeout: 60_000, hookTimeout: 120_000 } as const
+
+export default defineConfig({
+  test: {
+    projects: [
+      { test: { name: 'unit', include: ['test/unit/**/*.test.ts'], environment: 'node' } },
+      {
+        plugins: [
+          cloudflareTest(async () => {
+            const fcm = createFakeFcm()
+            const account = await fcm.createServiceAccount({ origin: FCM_ORIGIN })
+            return {
+              wrangler: { configPath: './wrangler.toml' },
+              miniflare: {
+                bindings: {
+                  ...(await makeTestBindings()),
+                  FCM_SERVICE_ACCOUNT: JSON.stringify(account),
+                  TEST_MIGRATIONS: await readD1Migrations('./migrations'),
+                },
+                // No test reaches out: whatever isn't the fake FCM is refused.
+                outboundService: async (request: Request) => {
+                  const url = new URL(request.url)
+                  if (url.origin !== FCM_ORIGIN) return new Response(null, { status: 599 })
+                  return isControlPath(url.pathname) ? control(fcm, request) : fcm.handle(request)
+                },
+              },
+            }
+          }),
+        ],
+        test: {
+          name: 'worker',
+          include: ['test/worker/**/*.test.ts'],
+          setupFiles: ['./test/worker/setup.ts'],
+          isolate: false,
+        },
+      },
+      {
+        test: {
+          ...blackBox,
+          name: 'conformance',
+          include: ['test/conformance/**/*.test.ts'],
+          fileParallelism: false,
+        },
+      },
+      {
+        test: {
+          ...blackBox,
+          name: 'browser',
+          include: hasBrowser ? ['test/browser/**/*.test.ts'] : [],
+          fileParallelism: false,
+        },
+      },
+    ],
+  },
+})
