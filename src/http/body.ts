@@ -1,0 +1,88 @@
+import * as v from 'valibot'
+import { concat } from '../bytes.ts'
+import { ok, type Result, refuse } from '../result.ts'
+import { type ProblemCode, problem } from './problem.ts'
+
+/** Body limits in bytes (5-security section 1); enforced while reading, not after. */
+export const BODY_LIMIT = { api: 16 * 1024, enrollment: 64 * 1024, list: 1024 * 1024 } as const
+
+interface BodyFault {
+  readonly code: Extract<
+    ProblemCode,
+    'invalid_request' | 'payload_too_large' | 'unsupported_media_type'
+  >
+  readonly member?: string
+}
+
+/**
+ * The JSON body of `request`, validated into a fresh object by `schema`, or the problem to answer with.
+ * Content-Type is compulsory: without the rule a form on any site could post here (5-security 2, 17).
+ */
+export async function readJson<const S extends v.GenericSchema>(
+  request: Request,
+  schema: S,
+  limit: number = BODY_LIMIT.api,
+): Promise<Result<v.InferOutput<S>, Response>> {
+  const body = await parseJson(request, limit)
+  if (!body.ok) return refuse(answer(body.reason))
+  const parsed = v.safeParse(schema, body.value)
+  if (!parsed.success) {
+    const member = parsed.issues[0]?.path?.[0]?.key
+    return refuse(
+      answer({
+        code: 'invalid_request',
+        // A member of the schema may be named back; an unknown one is the caller's text and is not echoed.
+        ...(typeof member === 'string' && isKnownMember(schema, member) ? { member } : {}),
+      }),
+    )
+  }
+  return ok(parsed.output)
+}
+
+function answer(fault: BodyFault): Response {
+  return problem(fault.code, fault.member === undefined ? {} : { member: fault.member })
+}
+
+function isKnownMember(schema: v.GenericSchema, member: string): boolean {
+  return (
+    'entries' in schema &&
+    typeof schema.entries === 'object' &&
+    schema.entries !== null &&
+    Object.hasOwn(schema.entries, member)
+  )
+}
+
+async function parseJson(request: Request, limit: number): Promise<Result<unknown, BodyFault>> {
+  const type = request.headers.get('Content-Type') ?? ''
+  if (!/^application\/json\s*(;|$)/i.test(type) || request.headers.has('Content-Encoding')) {
+    return refuse({ code: 'unsupported_media_type' })
+  }
+  const bytes = await readLimited(request.body, limit)
+  if (bytes === undefined) return refuse({ code: 'payload_too_large' })
+  try {
+    return ok(JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)))
+  } catch {
+    return refuse({ code: 'invalid_request' })
+  }
+}
+
+async function readLimited(
+  body: ReadableStream<Uint8Array> | null,
+  limit: number,
+): Promise<Uint8Array | undefined> {
+  const chunks: Uint8Array[] = []
+  let size = 0
+  const reader = body?.getReader()
+  if (reader === undefined) return new Uint8Array()
+  for (;;) {
+    const { done, value } = await reader.read()
+    if (done) break
+    size += value.length
+    if (size > limit) {
+      await reader.cancel()
+      return undefined
+    }
+    chunks.push(value)
+  }
+  return concat(...chunks)
+}

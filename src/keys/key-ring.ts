@@ -1,0 +1,175 @@
+/**
+ * The key ring: the signing keys of this deployment, made on first need, and one function for each thing they sign.
+ * There is no general `sign`. What it remembers are plain values in a map that the caller keeps, never promises.
+ */
+import { SignJWT } from 'jose'
+import { concat, sha256, toBase64url, utf8 } from '../bytes.ts'
+import { ok, type Result, refuse } from '../result.ts'
+import type { MasterSecret } from './master-secret.ts'
+import {
+  type KeyFault,
+  type KeyPurpose,
+  makeSigningKey,
+  openSigningKey,
+  type PublicJwk,
+  type SigningKey,
+  type StoredKey,
+} from './signing-key.ts'
+
+export interface JwkSet {
+  readonly keys: readonly PublicJwk[]
+}
+
+export interface KeyRing {
+  /** A compact JWS for a service over exactly `claims`, by the active token key. @throws SigningKeyUnusable */
+  signToken(claims: Readonly<Record<string, unknown>>): Promise<string>
+  /** A compact JWS for a phone over exactly `claims`, by the active push key. @throws SigningKeyUnusable */
+  signPush(claims: Readonly<Record<string, unknown>>): Promise<string>
+  /** The public token keys. @throws SigningKeyUnusable rather than giving an empty set, which caches would keep */
+  tokenJwks(): Promise<JwkSet>
+  /** The public push keys; nobody accepts them for tokens. @throws SigningKeyUnusable */
+  deviceJwks(): Promise<JwkSet>
+  /** Reads the stored keys afresh and opens each (for `/health`); makes them if there are none yet. */
+  check(): Promise<Result<void, KeyFault | 'unreadable'>>
+}
+
+/** No key of this purpose can be used. The message names the reason and no secret. */
+export class SigningKeyUnusable extends Error {
+  override readonly name = 'SigningKeyUnusable'
+}
+
+/** What one look at the stored keys gave. */
+export interface KeySnapshot {
+  readonly usable: readonly SigningKey[]
+  readonly faults: readonly KeyFault[]
+  /** Unix seconds. */
+  readonly freshUntil: number
+}
+
+export interface KeyRingParts {
+  readonly master: MasterSecret
+  readonly issuer: string
+  /** Unix seconds. */
+  readonly now: () => number
+  /** Every stored key, in a steady order. */
+  readonly load: () => Promise<readonly StoredKey[]>
+  /** Stores a new active key unless its purpose has one. */
+  readonly insert: (key: StoredKey) => Promise<void>
+  /** Twelve fresh random bytes. */
+  readonly random12: () => Uint8Array
+  /** Where looks are remembered, by issuer and secret. */
+  readonly memory: Map<string, KeySnapshot>
+}
+
+const PURPOSES: readonly KeyPurpose[] = ['token', 'push']
+const MAX_AGE_SECONDS = 300
+/** How soon to look again when something was wrong. */
+const RETRY_SECONDS = 30
+
+/** The ring over `parts`. Cheap: nothing is read before the first need. */
+export function keyRing(parts: KeyRingParts): KeyRing {
+  async function publicKeys(purpose: KeyPurpose): Promise<JwkSet> {
+    const { usable, faults } = await remembered(parts)
+    const keys = usable.filter((key) => key.purpose === purpose).map((key) => key.publicJwk)
+    if (keys.length === 0) throw unusable(purpose, faults)
+    return { keys }
+  }
+
+  async function sign(
+    purpose: KeyPurpose,
+    typ: string,
+    claims: Readonly<Record<string, unknown>>,
+  ): Promise<string> {
+    const { usable, faults } = await remembered(parts)
+    const key = usable.find((each) => each.purpose === purpose && each.status === 'active')
+    if (key === undefined) throw unusable(purpose, faults)
+    const { alg, kid } = key.publicJwk
+    return new SignJWT({ ...claims }).setProtectedHeader({ alg, kid, typ }).sign(key.privateKey)
+  }
+
+  return {
+    signToken: (claims) => sign('token', 'JWT', claims),
+    signPush: (claims) => sign('push', 'idtoken-push+jwt', claims),
+    tokenJwks: () => publicKeys('token'),
+    deviceJwks: () => publicKeys('push'),
+    check: async () => {
+      try {
+        const { faults } = await look(parts, await identityOf(parts))
+        return faults[0] === undefined ? ok(undefined) : refuse(faults[0])
+      } catch {
+        return refuse('unreadable')
+      }
+    },
+  }
+}
+
+/**
+ * The last look while it is fresh. When it is not, one request looks again and the others go on with the old one;
+ * if the look fails, so does the first, for the last good copy is better than no login while the database is away.
+ */
+async function remembered(parts: KeyRingParts): Promise<KeySnapshot> {
+  const identity = await identityOf(parts)
+  const last = parts.memory.get(identity)
+  if (last === undefined) return look(parts, identity)
+  if (parts.now() < last.freshUntil) return last
+
+  parts.memory.set(identity, { ...last, freshUntil: parts.now() + RETRY_SECONDS })
+  try {
+    return await look(parts, identity)
+  } catch {
+    return last
+  }
+}
+
+/** Reads the stored keys, makes what is missing, opens everything and remembers the outcome. */
+async function look(parts: KeyRingParts, identity: string): Promise<KeySnapshot> {
+  let stored = await parts.load()
+  const missing = PURPOSES.filter((purpose) => !hasActive(stored, purpose))
+  for (const purpose of missing) {
+    await parts.insert(await makeSigningKey(parts.master, purpose, parts.random12(), parts.now()))
+  }
+  // Another isolate may have been first: what counts is what is stored now.
+  if (missing.length > 0) stored = await parts.load()
+
+  const { usable, faults } = await openAll(parts.master, stored)
+  const age = faults.length === 0 ? MAX_AGE_SECONDS : RETRY_SECONDS
+  const snapshot = { usable, faults, freshUntil: parts.now() + age }
+  parts.memory.set(identity, snapshot)
+  return snapshot
+}
+
+async function openAll(
+  master: MasterSecret,
+  stored: readonly StoredKey[],
+): Promise<{ usable: readonly SigningKey[]; faults: readonly KeyFault[] }> {
+  const usable: SigningKey[] = []
+  const faults: KeyFault[] = []
+  for (const key of stored) {
+    if (stored.filter((other) => other.kid === key.kid).length > 1) {
+      faults.push('kid_twice')
+      continue
+    }
+    const opened = await openSigningKey(master, key)
+    if (opened.ok) usable.push(opened.value)
+    else faults.push(opened.reason)
+  }
+  if (PURPOSES.some((purpose) => !hasActive(stored, purpose))) faults.push('no_active_key')
+  return { usable, faults }
+}
+
+function hasActive(stored: readonly StoredKey[], purpose: KeyPurpose): boolean {
+  return stored.some((key) => key.purpose === purpose && key.status === 'active')
+}
+
+/** The name of this deployment's place in the memory: the issuer and a digest of every version of the secret. */
+async function identityOf({ issuer, master }: KeyRingParts): Promise<string> {
+  const versions = [...master.versions].flatMap(([version, secret]) => [
+    utf8(`${version}:`),
+    secret,
+  ])
+  return `${issuer} ${toBase64url(await sha256(concat(...versions)))}`
+}
+
+function unusable(purpose: KeyPurpose, faults: readonly KeyFault[]): SigningKeyUnusable {
+  return new SigningKeyUnusable(`${purpose} key: ${faults.join(', ') || 'none'}`)
+}
