@@ -1,0 +1,89 @@
+/**
+ * audit/ owns the list of business events. Each writes one JSON line and one metric point; those that an auditor must
+ * find later also write one row, a login exactly one, at its final transition. It decides nothing and never throws into
+ * the act it records. Nothing personal is in an event: a person is a keyed hash of the tokenId (5-security 331).
+ */
+
+/** One login at its end, with the times of all its steps (5-security 332). Times are Unix milliseconds. */
+export interface LoginEnded {
+  readonly event: 'login'
+  /** SHA-256 of the sessionId, base64url: names the login without being a handle to it. */
+  readonly login: string
+  readonly outcome: 'approved' | 'rejected' | 'expired'
+  readonly reason: string | null
+  readonly door: string
+  readonly service: string
+  readonly tokenId: string
+  /** Thumbprint of the device key that approved or declined. */
+  readonly device: string | null
+  readonly scopes: readonly string[]
+  readonly startedAt: number
+  readonly claimedAt: number | null
+  readonly endedAt: number
+  readonly pushFailed: boolean
+}
+
+export type AuditEvent =
+  | LoginEnded
+  | {
+      readonly event: 'enrolled'
+      readonly tokenId: string
+      readonly device: string
+      readonly granted: boolean
+      readonly replaced: boolean
+    }
+  | { readonly event: 'enrollment_refused'; readonly tokenId: string; readonly reason: string }
+  | { readonly event: 'push_token_moved'; readonly tokenId: string }
+  | { readonly event: 'device_updated'; readonly tokenId: string }
+  | {
+      readonly event: 'revoked'
+      readonly tokenId: string
+      readonly reason: string
+      readonly changed: boolean
+      readonly actor: string
+    }
+  | {
+      readonly event: 'service_changed'
+      readonly service: string
+      readonly change: 'created' | 'updated' | 'secret_rotated'
+      readonly actor: string
+    }
+  | { readonly event: 'trust_list_accepted'; readonly sequence: number; readonly actor: string }
+  | {
+      readonly event: 'revocation_list_accepted'
+      readonly sequence: number
+      readonly seals: number
+      readonly actor: string
+    }
+  | { readonly event: 'push_failed'; readonly reason: string }
+  | { readonly event: 'refused'; readonly at: string; readonly reason: string }
+
+/** Events that are kept as rows; the rest are lines only. */
+const KEPT: ReadonlySet<AuditEvent['event']> = new Set<AuditEvent['event']>([
+  'login',
+  'enrolled',
+  'enrollment_refused',
+  'push_token_moved',
+  'device_updated',
+  'revoked',
+  'service_changed',
+  'trust_list_accepted',
+  'revocation_list_accepted',
+])
+
+/** Whether `event` becomes an audit row. */
+export function isKept(event: AuditEvent): boolean {
+  return KEPT.has(event.event)
+}
+
+/**
+ * `event` as it is written anywhere: the tokenId is replaced by its keyed hash `subject`. JSON escapes every control
+ * character, so one event is one line whatever a name holds (5-security 329).
+ */
+export function recordOf(event: AuditEvent, subject: string | undefined): Record<string, unknown> {
+  const { event: _name, ...fields } = event
+  const record: Record<string, unknown> = { ...fields }
+  delete record.tokenId
+  if (subject !== undefined) record.subject = subject
+  return record
+}

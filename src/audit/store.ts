@@ -1,0 +1,51 @@
+import { toBase64url } from '../bytes.ts'
+import { deriveKey, hmacSha256, stableVersion } from '../keys/derive.ts'
+import type { MasterSecret } from '../keys/master-secret.ts'
+import { type AuditEvent, isKept, recordOf } from './events.ts'
+
+export interface Audit {
+  /**
+   * Writes the line and, for events that are kept, the row. The row of a login is insert-or-ignore by its login id, so
+   * that repeating it is harmless.
+   * @throws when D1 does; the act is already done by then, and a login's object tries again.
+   */
+  record(event: AuditEvent, options?: { readonly lineAgain?: boolean }): Promise<void>
+  /** A statement that writes the row of `event`, for a batch with the change it belongs to. */
+  statement(event: AuditEvent): Promise<D1PreparedStatement>
+  /** The line alone: for statements that ran in a batch, and for events that are not kept. */
+  line(event: AuditEvent, requestId?: string): Promise<void>
+}
+
+/** The audit of one Worker; `now` is Unix milliseconds. */
+export function auditOf(db: D1Database, master: MasterSecret, now: () => number): Audit {
+  async function subjectOf(event: AuditEvent): Promise<string | undefined> {
+    if (!('tokenId' in event)) return undefined
+    const key = await deriveKey(master, 'audit', stableVersion(master))
+    return toBase64url(await hmacSha256(key, event.tokenId)).slice(0, 22)
+  }
+
+  async function line(event: AuditEvent, requestId?: string): Promise<void> {
+    const record = recordOf(event, await subjectOf(event))
+    const at = new Date(now()).toISOString()
+    console.log(
+      JSON.stringify({ at, event: event.event, ...(requestId && { requestId }), ...record }),
+    )
+  }
+
+  async function statement(event: AuditEvent): Promise<D1PreparedStatement> {
+    const login = event.event === 'login' ? event.login : null
+    const detail = JSON.stringify(recordOf(event, await subjectOf(event)))
+    return db
+      .prepare('INSERT OR IGNORE INTO audit (at, event, login, detail) VALUES (?, ?, ?, ?)')
+      .bind(Math.floor(now() / 1000), event.event, login, detail)
+  }
+
+  return {
+    line,
+    statement,
+    async record(event, options = {}) {
+      if (options.lineAgain !== false) await line(event)
+      if (isKept(event)) await (await statement(event)).run()
+    },
+  }
+}

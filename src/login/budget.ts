@@ -1,0 +1,111 @@
+/**
+ * The book of one person's inbox: open logins, push budget and quiet mode (1-architecture decision 7), as pure functions.
+ * Times are Unix milliseconds. What it decides is never told to whoever started a login.
+ */
+import { LONGEST_ATTEMPT_MS } from './session.ts'
+
+const MINUTE = 60_000
+const DAY = 24 * 60 * MINUTE
+/** At most ten open logins are remembered; the oldest gives way, but never the one that was pushed. */
+const OPEN_LOGINS = 10
+const PUSHES_IN_TEN_MINUTES = 3
+const PUSHES_A_DAY = 10
+
+export interface OpenLogin {
+  readonly sessionId: string
+  /** When it ends unless the phone claims it. */
+  readonly deadline: number
+  readonly pushed: boolean
+}
+
+export interface Book {
+  readonly open: readonly OpenLogin[]
+  /** Times of the pushes of the last day. */
+  readonly pushes: readonly number[]
+  /** The last success: pushes before it no longer count towards three in ten minutes. */
+  readonly succeededAt: number
+  /** Until when nothing is pushed; "not me" sets it, a success lifts it. */
+  readonly quietUntil: number
+}
+
+export const EMPTY_BOOK: Book = { open: [], pushes: [], succeededAt: 0, quietUntil: 0 }
+
+/** `book` without what is over at `now`. A claimed login may outlive its first deadline by a minute. */
+export function tidy(book: Book, now: number): Book {
+  return {
+    ...book,
+    open: book.open.filter(({ deadline }) => now < latest(deadline)),
+    pushes: book.pushes.filter((at) => now - at < DAY),
+  }
+}
+
+/** Whether the book of a person is blank at `now`, so that nothing need be stored. */
+export function isBlank(book: Book, now: number): boolean {
+  const { open, pushes, quietUntil } = tidy(book, now)
+  return open.length === 0 && pushes.length === 0 && quietUntil <= now
+}
+
+/**
+ * Logins whose first deadline has passed but that a claim may have stretched. Only their objects know, so a start asks
+ * them before it decides about a push.
+ */
+export function doubtful(book: Book, now: number): readonly string[] {
+  return tidy(book, now)
+    .open.filter(({ deadline, pushed }) => pushed && deadline <= now)
+    .map(({ sessionId }) => sessionId)
+}
+
+/** Takes a new login into the book and says whether it may be pushed. `ended` are doubtful logins found to be over. */
+export function start(
+  book: Book,
+  login: { readonly sessionId: string; readonly deadline: number; readonly pushable: boolean },
+  ended: readonly string[],
+  now: number,
+): { readonly book: Book; readonly push: boolean } {
+  const tidied = tidy(book, now)
+  const open = tidied.open.filter(({ sessionId }) => !ended.includes(sessionId))
+  const recent = tidied.pushes.filter((at) => now - at < 10 * MINUTE && at >= tidied.succeededAt)
+  const push =
+    login.pushable &&
+    now >= tidied.quietUntil &&
+    !open.some(({ pushed }) => pushed) &&
+    recent.length < PUSHES_IN_TEN_MINUTES &&
+    tidied.pushes.length < PUSHES_A_DAY
+  const { sessionId, deadline } = login
+  return {
+    push,
+    book: {
+      ...tidied,
+      open: newest([...open, { sessionId, deadline, pushed: push }]),
+      pushes: push ? [...tidied.pushes, now] : tidied.pushes,
+    },
+  }
+}
+
+export type LoginEnd = 'approved' | 'declined' | 'not_me' | 'ended'
+
+/** Takes an ended login out of the book. Repeating it changes nothing that matters. */
+export function end(book: Book, sessionId: string, how: LoginEnd, now: number): Book {
+  const tidied = tidy(book, now)
+  const open = tidied.open.filter((login) => login.sessionId !== sessionId)
+  switch (how) {
+    case 'approved':
+      return { ...tidied, open, succeededAt: now, quietUntil: 0 }
+    case 'not_me':
+      return { ...tidied, open, quietUntil: now + DAY }
+    case 'declined':
+    case 'ended':
+      return { ...tidied, open }
+  }
+}
+
+/** `open` without the logins that must give way. A flood of starts can't push out the login that the person sees. */
+function newest(open: readonly OpenLogin[]): readonly OpenLogin[] {
+  const surplus = Math.max(0, open.length - OPEN_LOGINS)
+  const giving = open.filter(({ pushed }) => !pushed).slice(0, surplus)
+  return open.filter((login) => !giving.includes(login))
+}
+
+function latest(deadline: number): number {
+  return deadline + LONGEST_ATTEMPT_MS / 2
+}

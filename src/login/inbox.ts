@@ -1,0 +1,125 @@
+import { DurableObject } from 'cloudflare:workers'
+import {
+  type Book,
+  doubtful,
+  EMPTY_BOOK,
+  end,
+  isBlank,
+  type LoginEnd,
+  start,
+  tidy,
+} from './budget.ts'
+import type { LoginSessionObject } from './object.ts'
+import type { RejectionReason } from './session.ts'
+
+/** What the inbox needs from the composition. */
+export interface InboxHouse {
+  /** Unix milliseconds. */
+  readonly now: () => number
+  readonly sessionOf: (sessionId: string) => DurableObjectStub<LoginSessionObject> | undefined
+}
+
+const DAY = 24 * 60 * 60_000
+
+/**
+ * The `PhoneInbox` Durable Object: one person's open logins, push budget and quiet mode. It is named by a keyed hash of
+ * the tokenId and never learns the tokenId itself. One exists for every tokenId that anyone typed, enrolled or not, so
+ * that timing tells nothing; a day after the last push it is empty again.
+ */
+export abstract class PhoneInboxObject extends DurableObject<Env> {
+  /** Handed in by the composition. */
+  protected abstract readonly house: InboxHouse
+
+  /** Takes in a login that has begun, and says whether it may be pushed. */
+  async start(login: {
+    readonly sessionId: string
+    readonly deadline: number
+    readonly pushable: boolean
+  }): Promise<boolean> {
+    const ended = await this.#endedAmong(doubtful(this.#load(), this.house.now()))
+    const { book, push } = start(this.#load(), login, ended, this.house.now())
+    this.#save(book)
+    await this.#sweepLater()
+    return push
+  }
+
+  /** A login of this person has ended. "Not me" also ends every other login that was pushed. */
+  async end(sessionId: string, how: LoginEnd): Promise<void> {
+    const book = end(this.#load(), sessionId, how, this.house.now())
+    this.#save(book)
+    if (how === 'not_me') {
+      await this.#cancel(
+        book.open.filter(({ pushed }) => pushed),
+        'not_me',
+      )
+    }
+  }
+
+  /** The open logins that were typed for this person: what the phone lists when push fails. */
+  async pending(): Promise<readonly { readonly sessionId: string; readonly deadline: number }[]> {
+    const now = this.house.now()
+    const { open } = tidy(this.#load(), now)
+    return open
+      .filter(({ deadline }) => now < deadline)
+      .map(({ sessionId, deadline }) => ({ sessionId, deadline }))
+  }
+
+  /** The tokenId was revoked: every open login ends, and this returns when all have. */
+  async revoke(): Promise<void> {
+    await this.#cancel(tidy(this.#load(), this.house.now()).open, 'revoked')
+  }
+
+  /** Empties the object once nothing in it matters any more. */
+  override async alarm(): Promise<void> {
+    if (isBlank(this.#load(), this.house.now())) await this.ctx.storage.deleteAll()
+    else await this.ctx.storage.setAlarm(this.house.now() + DAY)
+  }
+
+  async #endedAmong(sessionIds: readonly string[]): Promise<readonly string[]> {
+    const ended: string[] = []
+    for (const sessionId of sessionIds) {
+      const open = await this.house.sessionOf(sessionId)?.isOpen()
+      if (open !== true) ended.push(sessionId)
+    }
+    return ended
+  }
+
+  /** Ends `logins` and takes them out of the book. */
+  async #cancel(
+    logins: readonly { readonly sessionId: string }[],
+    reason: RejectionReason,
+  ): Promise<void> {
+    if (logins.length === 0) return
+    for (const { sessionId } of logins) await this.house.sessionOf(sessionId)?.cancel(reason)
+    // Only these: another login may have begun while they were told.
+    const ended = logins.map(({ sessionId }) => sessionId)
+    const book = this.#load()
+    this.#save({ ...book, open: book.open.filter(({ sessionId }) => !ended.includes(sessionId)) })
+  }
+
+  #load(): Book {
+    const { sql } = this.ctx.storage
+    const exists = sql.exec("SELECT 1 FROM sqlite_master WHERE name = 'inbox'").toArray().length > 0
+    if (!exists) return EMPTY_BOOK
+    const row = sql.exec<{ book: string }>('SELECT book FROM inbox').toArray()[0]
+    return row === undefined ? EMPTY_BOOK : JSON.parse(row.book)
+  }
+
+  #save(book: Book): void {
+    const { sql } = this.ctx.storage
+    sql.exec(
+      'CREATE TABLE IF NOT EXISTS inbox (id INTEGER PRIMARY KEY CHECK (id = 1), book TEXT NOT NULL) STRICT',
+    )
+    sql.exec(
+      'INSERT INTO inbox VALUES (1, ?1) ON CONFLICT (id) DO UPDATE SET book = ?1',
+      JSON.stringify(book),
+    )
+  }
+
+  /** One sweep at a time stands in the diary: an alarm costs a row. */
+  async #sweepLater(): Promise<void> {
+    if ((await this.ctx.storage.getAlarm()) === null) {
+      await this.ctx.storage.setAlarm(this.house.now() + DAY + 60_000)
+    }
+  }
+}

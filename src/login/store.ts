@@ -1,0 +1,61 @@
+import { type Enrollment, type EnrollmentRow, enrollmentOf } from '../enrollment/store.ts'
+import type { Service } from '../services/service.ts'
+import { type ServiceRow, serviceOf } from '../services/store.ts'
+
+/** Everything a step of a login must ask of D1's primary, in one query: who asks, who answers, and what was withdrawn. */
+export interface Standing {
+  readonly service: Service | undefined
+  readonly enrollment: Enrollment | undefined
+  /** Whether the enrolled seal is on the revocation list. */
+  readonly sealRevoked: boolean
+  /** Sequence of the trust list in force. */
+  readonly trustSequence: number | null
+  readonly disabledServices: readonly string[]
+}
+
+type StandingRow = { [K in keyof EnrollmentRow]: EnrollmentRow[K] | null } & {
+  [K in keyof ServiceRow]: ServiceRow[K] | null
+} & {
+  readonly seal_revoked: number
+  readonly trust_sequence: number | null
+  readonly disabled_services: string
+}
+
+/**
+ * The standing of `tokenId`, and of `serviceId` where the step knows it (a claim doesn't: the service is in the object).
+ * No decision rests on a cache (5-security 3.15), and no step costs more than this one query.
+ */
+export async function standingOf(
+  db: D1Database,
+  tokenId: string,
+  serviceId: string | null = null,
+): Promise<Standing> {
+  const row = await db
+    .prepare(
+      `SELECT s.service_id, s.enabled, s.metadata, s.secret_hashes, e.*,
+         EXISTS (SELECT 1 FROM revoked_seal r WHERE r.fingerprint = e.seal_fingerprint) AS seal_revoked,
+         (SELECT sequence FROM trust_list WHERE id = 1) AS trust_sequence,
+         (SELECT json_group_array(service_id) FROM service WHERE enabled = 0) AS disabled_services
+       FROM (SELECT 1)
+       LEFT JOIN service s ON s.service_id = ?1
+       LEFT JOIN enrollment e ON e.token_id = ?2`,
+    )
+    .bind(serviceId, tokenId)
+    .first<StandingRow>()
+  if (row === null) throw new Error('the standing query always has one row')
+  return {
+    service: hasService(row) ? serviceOf(row) : undefined,
+    enrollment: hasEnrollment(row) ? enrollmentOf(row) : undefined,
+    sealRevoked: row.seal_revoked === 1,
+    trustSequence: row.trust_sequence,
+    disabledServices: JSON.parse(row.disabled_services),
+  }
+}
+
+function hasService(row: StandingRow): row is StandingRow & ServiceRow {
+  return row.service_id !== null
+}
+
+function hasEnrollment(row: StandingRow): row is StandingRow & EnrollmentRow {
+  return row.token_id !== null
+}

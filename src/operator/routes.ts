@@ -1,0 +1,194 @@
+/**
+ * operator/ is what an operator may do and see over HTTP: register services, put lists in force, revoke, check health. It owns no state of its
+ * own: it authenticates the operator, validates, and tells the rooms that own the facts. Every act is audited.
+ */
+import { type Context, Hono } from 'hono'
+import * as v from 'valibot'
+import type { AuditEvent } from '../audit/events.ts'
+import type { Audit } from '../audit/store.ts'
+import { equalText, sha256, toBase64url } from '../bytes.ts'
+import type { Config } from '../config.ts'
+import { TokenId } from '../enrollment/statement.ts'
+import { findEnrollment, revoke } from '../enrollment/store.ts'
+import { BODY_LIMIT, readJson } from '../http/body.ts'
+import { json, problem } from '../http/problem.ts'
+import { get, post } from '../http/routes.ts'
+import type { KeyRing } from '../keys/key-ring.ts'
+import { readRevocationList } from '../seal/revocation-list.ts'
+import { acceptRevocationList, acceptTrustList, type TrustLists } from '../seal/store.ts'
+import { readTrustList } from '../seal/trust-list.ts'
+import { hashSecret } from '../services/authenticate.ts'
+import { readMetadata, ServiceId, ServiceRegistration } from '../services/service.ts'
+import { findService, putService, rotateSecret } from '../services/store.ts'
+import { checkTrustList, examine } from './health.ts'
+import { isSchemaCurrent } from './store.ts'
+
+export interface OperatorHouse {
+  readonly config: Config
+  readonly db: D1Database
+  readonly audit: Audit
+  readonly trust: TrustLists
+  readonly keys: KeyRing
+  /** Unix seconds. */
+  readonly now: () => number
+  readonly random: (length: number) => Uint8Array<ArrayBuffer>
+  /** Ends every open login of a tokenId; login/ hands it in, and it returns when all have ended. */
+  readonly cancelLogins: (tokenId: string) => Promise<void>
+}
+
+/** The one operator there is until operators are enrolled as people. */
+const ACTOR = 'bootstrap'
+
+const TrustListBody = v.strictObject({ trustList: v.string() })
+const RevocationListBody = v.strictObject({ revocationList: v.string() })
+const RevokeBody = v.strictObject({
+  tokenId: TokenId,
+  reason: v.pipe(v.string(), v.minLength(1), v.maxLength(200), v.regex(/^[^\p{Cc}\p{Cs}]+$/u)),
+})
+
+/** `/operator/*`, `/revoke` and `/health`. */
+export function operatorRoutes(house: OperatorHouse): Hono {
+  const app = new Hono()
+  // Before anything else of the request is looked at: who is not the operator learns only that.
+  app.use('/operator/*', async (c, next) => {
+    if (!(await isOperator(house, c))) return unauthorized()
+    await next()
+  })
+  put(app, '/operator/services/:serviceId', (c) => registerService(house, c))
+  post(app, '/operator/services/:serviceId/secret', (c) => newSecret(house, c))
+  put(app, '/operator/trust-list', (c) => installTrustList(house, c))
+  put(app, '/operator/revocation-list', (c) => installRevocationList(house, c))
+  get(app, '/health', () => health(house))
+  post(app, '/revoke', (c) => revokeEnrollment(house, c))
+  return app
+}
+
+function put(app: Hono, path: string, handler: (c: Context) => Promise<Response>): void {
+  app.put(path, async (c) => handler(c))
+  app.all(path, () => problem('method_not_allowed', { allow: 'PUT' }))
+}
+
+async function isOperator({ config }: OperatorHouse, c: Context): Promise<boolean> {
+  const token = /^Bearer +([\x21-\x7e]{16,512})$/i.exec(c.req.header('Authorization') ?? '')?.[1]
+  if (token === undefined || config.operatorTokenHash === '') return false
+  return equalText(config.operatorTokenHash, toBase64url(await sha256(token)))
+}
+
+function unauthorized(): Response {
+  return problem('invalid_token', { authenticate: 'Bearer' })
+}
+
+async function health({ config, db, keys, trust, now }: OperatorHouse): Promise<Response> {
+  const found = await examine({
+    schema: async () => ((await isSchemaCurrent(db)) ? 'ok' : 'failing'),
+    signingKeys: async () => ((await keys.check()).ok ? 'ok' : 'failing'),
+    trustList: async () =>
+      checkTrustList(await trust.current(), now(), config.trustListGraceSeconds),
+  })
+  return json(found, found.status === 'ok' ? 200 : 503)
+}
+
+async function registerService(house: OperatorHouse, c: Context): Promise<Response> {
+  const { db, audit, now, random, config } = house
+  const serviceId = v.safeParse(ServiceId, c.req.param('serviceId'))
+  if (!serviceId.success) return problem('not_found')
+  const body = await readJson(c.req.raw, ServiceRegistration)
+  if (!body.ok) return body.reason
+  const metadata = readMetadata(body.value, config.loopback)
+  if (!metadata.ok) return problem('invalid_request', { member: metadata.reason })
+
+  const secret = toBase64url(random(32))
+  const hash = await hashSecret(secret)
+  const service = {
+    serviceId: serviceId.output,
+    enabled: body.value.enabled,
+    metadata: metadata.value,
+  }
+  const [stored] = await db.batch<{ secret_hashes: string }>([
+    ...putService(db, service, { hash }, now()),
+  ])
+  // The row keeps the secrets it had; it holds this one exactly when this request created it.
+  const created = stored?.results[0]?.secret_hashes.includes(hash) === true
+  await audit.record({
+    event: 'service_changed',
+    service: service.serviceId,
+    change: created ? 'created' : 'updated',
+    actor: ACTOR,
+  })
+  const shown = { serviceId: service.serviceId, enabled: service.enabled, ...metadata.value }
+  return created ? json({ ...shown, secret }, 201) : json(shown)
+}
+
+async function newSecret(house: OperatorHouse, c: Context): Promise<Response> {
+  const { db, audit, now, random } = house
+  const body = await readJson(c.req.raw, v.strictObject({}))
+  if (!body.ok) return body.reason
+  const service = await findService(db, c.req.param('serviceId') ?? '')
+  if (service === undefined) return problem('not_found')
+  const secret = toBase64url(random(32))
+  const { serviceId } = service
+  await rotateSecret(db, serviceId, { hash: await hashSecret(secret) }, now()).run()
+  await audit.record({
+    event: 'service_changed',
+    service: serviceId,
+    change: 'secret_rotated',
+    actor: ACTOR,
+  })
+  return json({ serviceId, secret })
+}
+
+async function installTrustList(house: OperatorHouse, c: Context): Promise<Response> {
+  const { db, audit, config, now } = house
+  const body = await readJson(c.req.raw, TrustListBody, BODY_LIMIT.list)
+  if (!body.ok) return body.reason
+  const { trustList } = body.value
+  const list = await readTrustList(trustList, config.trustListKeys)
+  if (!list.ok) return refuseList(audit, list.reason)
+  const { sequence } = list.value
+  const accepted = await acceptTrustList(db, list.value, trustList, now()).all()
+  if (accepted.results.length === 0) return problem('stale_list')
+  await audit.record({ event: 'trust_list_accepted', sequence, actor: ACTOR })
+  return json({ sequence })
+}
+
+async function installRevocationList(house: OperatorHouse, c: Context): Promise<Response> {
+  const { db, audit, config, now } = house
+  const body = await readJson(c.req.raw, RevocationListBody, BODY_LIMIT.list)
+  if (!body.ok) return body.reason
+  const { revocationList } = body.value
+  const list = await readRevocationList(revocationList, config.trustListKeys)
+  if (!list.ok) return refuseList(audit, list.reason)
+  const { sequence, fingerprints } = list.value
+  if (!(await acceptRevocationList(db, list.value, revocationList, now()))) {
+    return problem('stale_list')
+  }
+  const seals = fingerprints.length
+  await audit.record({ event: 'revocation_list_accepted', sequence, seals, actor: ACTOR })
+  return json({ sequence, seals })
+}
+
+async function refuseList(audit: Audit, reason: string): Promise<Response> {
+  await audit.line({ event: 'refused', at: 'list', reason })
+  return problem('invalid_request')
+}
+
+async function revokeEnrollment(house: OperatorHouse, c: Context): Promise<Response> {
+  if (!(await isOperator(house, c))) return unauthorized()
+  const { db, audit, now } = house
+  const body = await readJson(c.req.raw, RevokeBody)
+  if (!body.ok) return body.reason
+  const { tokenId, reason } = body.value
+  const enrollment = await findEnrollment(db, tokenId)
+  if (enrollment === undefined) return problem('not_found')
+  const event: AuditEvent = {
+    event: 'revoked',
+    tokenId,
+    reason,
+    changed: enrollment.status === 'active',
+    actor: ACTOR,
+  }
+  await db.batch([...revoke(db, tokenId, now()), await audit.statement(event)])
+  await audit.line(event)
+  await house.cancelLogins(tokenId)
+  return json({ revoked: true, tokenId })
+}

@@ -1,0 +1,8 @@
+/** The newest migration that this code needs. */
+const SCHEMA = '0001_first_login.sql'
+
+/** Whether the database has the schema of this code (5-security 311). */
+export async function isSchemaCurrent(db: D1Database): Promise<boolean> {
+  const row = await db.prepare('SELECT 1 FROM d1_migrations WHERE name = ?').bind(SCHEMA).first()
+  return row !== null
+}

@@ -1,0 +1,155 @@
+/**
+ * services/ owns the registry of relying parties: what is known of a service, which scopes it may ask, where its pages
+ * live, and how it proves itself. It knows nothing of a login.
+ */
+import * as v from 'valibot'
+import { isLoopback } from '../config.ts'
+import { type AtomicScope, expandScopes, isRestricted } from '../disclosure/scopes.ts'
+import { ok, type Result, refuse } from '../result.ts'
+
+/** What the operator registers. Scope lists hold what was written (composites allowed); `ceilingOf` gives atoms. */
+export interface ServiceMetadata {
+  readonly name: string
+  /** The service's own page; its origin is what the phone shows as verified domain. */
+  readonly url: string
+  readonly logoUri?: string
+  /** Origins whose pages may start a login and open its socket. */
+  readonly origins: readonly string[]
+  readonly allowedScopes: readonly string[]
+  readonly defaultScopes: readonly string[]
+  readonly requiredScopes: readonly string[]
+  /** Restricted scopes that the operator has expressly granted. */
+  readonly restrictedScopes: readonly string[]
+  readonly subjectType: 'transient' | 'public' | 'pairwise'
+  /** The sector of a pairwise subject; the host of `url` when absent. */
+  readonly sectorIdentifier?: string
+  readonly confirmation?: 'compare' | 'transfer'
+  readonly tokenLifetimeSeconds: number
+}
+
+/** Base64url SHA-256 of a secret; two stand side by side while a service changes over. */
+export interface SecretHash {
+  readonly hash: string
+  /** Unix seconds; absent = no end. */
+  readonly expiresAt?: number
+}
+
+export interface Service extends ServiceMetadata {
+  readonly serviceId: string
+  readonly enabled: boolean
+  readonly secretHashes: readonly SecretHash[]
+}
+
+export const ServiceId = v.pipe(v.string(), v.regex(/^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$/))
+
+const scopeList = v.pipe(v.array(v.pipe(v.string(), v.maxLength(64))), v.maxLength(32))
+const httpsUrl = v.pipe(v.string(), v.maxLength(512), v.url())
+// Control characters would travel to phones, pages and logs; everything else is a name somebody may have.
+const displayName = v.pipe(
+  v.string(),
+  v.minLength(1),
+  v.maxLength(80),
+  v.regex(/^[^\p{Cc}\p{Cs}]+$/u),
+)
+
+export const ServiceRegistration = v.strictObject({
+  name: displayName,
+  url: httpsUrl,
+  logoUri: v.optional(httpsUrl),
+  origins: v.pipe(v.array(v.pipe(v.string(), v.maxLength(256))), v.maxLength(16)),
+  allowedScopes: scopeList,
+  defaultScopes: scopeList,
+  requiredScopes: v.optional(scopeList, []),
+  restrictedScopes: v.optional(scopeList, []),
+  subjectType: v.optional(v.picklist(['transient', 'public', 'pairwise']), 'transient'),
+  sectorIdentifier: v.optional(v.pipe(v.string(), v.regex(/^[a-z0-9.-]{1,253}$/))),
+  confirmation: v.optional(v.picklist(['compare', 'transfer'])),
+  tokenLifetimeSeconds: v.optional(
+    v.pipe(v.number(), v.integer(), v.minValue(60), v.maxValue(3600)),
+    3600,
+  ),
+  enabled: v.optional(v.boolean(), true),
+})
+
+type Registration = v.InferOutput<typeof ServiceRegistration>
+
+/**
+ * The metadata in a registration that has the right shape, or the member at fault. One validator for create and update
+ * (5-security 166). `loopback` says whether the issuer itself is loopback http.
+ */
+export function readMetadata(
+  registration: Registration,
+  loopback: boolean,
+): Result<ServiceMetadata, keyof Registration> {
+  if (!isPublicUrl(registration.url, loopback)) return refuse('url')
+  if (registration.logoUri !== undefined && !isPublicUrl(registration.logoUri, loopback)) {
+    return refuse('logoUri')
+  }
+  if (!registration.origins.every((origin) => isOrigin(origin, loopback))) return refuse('origins')
+
+  const restricted = expandScopes(registration.restrictedScopes)
+  if (!restricted.ok) return refuse('restrictedScopes')
+  const allowed = expandScopes(registration.allowedScopes)
+  if (!allowed.ok) return refuse('allowedScopes')
+  const inside = allowed.value.every(
+    (scope) => !isRestricted(scope) || restricted.value.includes(scope),
+  )
+  if (!inside) return refuse('allowedScopes')
+  for (const member of ['defaultScopes', 'requiredScopes'] as const) {
+    const scopes = expandScopes(registration[member])
+    if (!scopes.ok || !scopes.value.every((scope) => allowed.value.includes(scope))) {
+      return refuse(member)
+    }
+  }
+
+  const { enabled: _enabled, logoUri, sectorIdentifier, confirmation, ...rest } = registration
+  return ok({
+    ...rest,
+    ...(logoUri === undefined ? {} : { logoUri }),
+    ...(sectorIdentifier === undefined ? {} : { sectorIdentifier }),
+    ...(confirmation === undefined ? {} : { confirmation }),
+  })
+}
+
+/**
+ * The disclosures in a list of scopes: composites expanded, sorted, `undefined` when one is unknown. `openid` is no
+ * disclosure: it means `sub`, which every token has.
+ */
+export function disclosuresIn(scopes: readonly string[]): readonly AtomicScope[] | undefined {
+  const atoms = expandScopes(scopes)
+  return atoms.ok ? atoms.value.filter((scope) => scope !== 'openid') : undefined
+}
+
+/** The disclosures that `service` may ever ask: what it is allowed, less restricted ones that nobody granted it. */
+export function ceilingOf(service: ServiceMetadata): readonly AtomicScope[] {
+  const granted = disclosuresIn(service.restrictedScopes) ?? []
+  return (disclosuresIn(service.allowedScopes) ?? []).filter(
+    (scope) => !isRestricted(scope) || granted.includes(scope),
+  )
+}
+
+/** The sector of a pairwise subject at `service` (OIDC Core section 8.1). */
+export function sectorOf(service: ServiceMetadata): string {
+  return service.sectorIdentifier ?? new URL(service.url).hostname
+}
+
+function isPublicUrl(text: string, loopback: boolean): boolean {
+  const url = new URL(text)
+  if (url.username !== '' || url.password !== '' || url.hash !== '') return false
+  return isAllowedHost(url, loopback)
+}
+
+/** Whether `text` is exactly an origin: scheme, host, perhaps a port, in the form a browser sends it. */
+function isOrigin(text: string, loopback: boolean): boolean {
+  if (!URL.canParse(text)) return false
+  const url = new URL(text)
+  return url.origin === text && isAllowedHost(url, loopback)
+}
+
+function isAllowedHost(url: URL, loopback: boolean): boolean {
+  if (url.protocol === 'http:') return loopback && isLoopback(url.hostname)
+  if (url.protocol !== 'https:') return false
+  // A literal address is never the public home of a service, and a private one would aim inside somebody's network.
+  const literal = url.hostname.startsWith('[') || /^[\d.]+$/.test(url.hostname)
+  return !literal && url.hostname.includes('.') && !url.hostname.includes('*')
+}
