@@ -8,7 +8,7 @@ import { type Config, readConfig } from './config.ts'
 import { finishDirect } from './direct/door.ts'
 import { directRoutes } from './direct/routes.ts'
 import { enrollmentRoutes } from './enrollment/routes.ts'
-import { clearFcmToken } from './enrollment/store.ts'
+import { clearFcmToken, type Enrollment } from './enrollment/store.ts'
 import { problem } from './http/problem.ts'
 import { secured } from './http/security.ts'
 import { type KeyRing, SigningKeyUnusable } from './keys/key-ring.ts'
@@ -20,6 +20,7 @@ import { loginRoutes } from './login/routes.ts'
 import type { StartHouse } from './login/start.ts'
 import { operatorRoutes } from './operator/routes.ts'
 import { isChannelDown, sendPush } from './push/fcm.ts'
+import { buildMessage } from './push/message.ts'
 import { ok, type Result } from './result.ts'
 import { trustListRoutes } from './seal/routes.ts'
 import { type TrustLists, trustListsOf } from './seal/store.ts'
@@ -76,14 +77,17 @@ export function createApp(house: House): Hono {
     jwksRoutes(() => keys),
   )
   app.route('/', trustListRoutes(env.DB))
-  app.route('/', enrollmentRoutes(base))
+  app.route('/', enrollmentRoutes({ ...base, tellReplaced: (old) => tellReplaced(house, old) }))
   app.route('/', loginRoutes({ ...base, sessionOf, inboxOf, socketLimit: env.SOCKET_LIMIT }))
   app.route(
     '/',
     directRoutes({
       ...base,
       start,
-      sessionOf,
+      redeem: async (sessionId, serviceId, code) => {
+        const redeemed = await sessionOf(sessionId)?.redeem(serviceId, code)
+        return redeemed?.ok ? redeemed.value : undefined
+      },
       startLimit: env.START_LIMIT,
       serviceLimit: env.SERVICE_LIMIT,
     }),
@@ -98,6 +102,17 @@ export function createApp(house: House): Hono {
   )
   app.notFound(() => problem('not_found'))
   return app
+}
+
+/** A day is long enough for a phone that was off; who was replaced by a thief should hear of it. */
+const NOTICE_SECONDS = 24 * 3600
+
+async function tellReplaced({ config }: House, { fcmToken, deviceKey }: Enrollment): Promise<void> {
+  if (fcmToken === null) return
+  const now = seconds()
+  const deadline = now + NOTICE_SECONDS
+  const { thumbprint: login } = deviceKey
+  await sendPush(config.fcm, buildMessage({ fcmToken, now, deadline, login, notice: 'replaced' }))
 }
 
 function startHouse({ config, env, audit, keys, login, inbox }: House): StartHouse {

@@ -26,7 +26,9 @@ export async function findViolations(
   if ([message, android, webpush].some((part) => part.notification !== undefined)) {
     broken.push('there is a notification block')
   }
-  if (data.v !== '1' || data.t !== 'login') broken.push('data is not {v: "1", t: "login"}')
+  if (data.v !== '1' || !['login', 'replaced'].includes(String(data.t))) {
+    broken.push('data is not {v: "1", t: "login" or "replaced"}')
+  }
   for (const key of Object.keys(data)) {
     if (!['v', 't', 'jwe'].includes(key)) broken.push(`data carries "${key}" in clear`)
   }

@@ -11,11 +11,10 @@ import { SessionId, TokenId } from '../enrollment/statement.ts'
 import type { Enrollment } from '../enrollment/store.ts'
 import { addressBucket } from '../http/address.ts'
 import { readJson } from '../http/body.ts'
+import { only } from '../http/method.ts'
 import { json, type ProblemCode, problem } from '../http/problem.ts'
-import { post } from '../http/routes.ts'
 import { readContext } from '../login/context.ts'
 import type { Asked } from '../login/door.ts'
-import type { LoginSessionObject } from '../login/object.ts'
 import { socketToken } from '../login/socket-token.ts'
 import { type StartHouse, startLogin } from '../login/start.ts'
 import { type Standing, standingOf } from '../login/store.ts'
@@ -30,7 +29,12 @@ export interface DirectRoutesHouse {
   readonly config: Config
   readonly db: D1Database
   readonly start: StartHouse
-  readonly sessionOf: (sessionId: string) => DurableObjectStub<LoginSessionObject> | undefined
+  /** Spends `code`; `undefined` when it buys nothing. login/ hands it in. */
+  readonly redeem: (
+    sessionId: string,
+    serviceId: string,
+    code: string,
+  ) => Promise<Readonly<Record<string, string>> | undefined>
   /** Unix seconds. */
   readonly now: () => number
   readonly random: (length: number) => Uint8Array<ArrayBuffer>
@@ -59,8 +63,8 @@ const ResultBody = v.strictObject({
 export function directRoutes(house: DirectRoutesHouse): Hono {
   const app = new Hono()
   app.options('/auth/initiate', async (c) => preflight(house, c))
-  post(app, '/auth/initiate', (c) => initiate(house, c))
-  post(app, '/auth/result', (c) => result(house, c))
+  app.post('/auth/initiate', (c) => initiate(house, c)).all('/auth/initiate', only('POST'))
+  app.post('/auth/result', (c) => result(house, c)).all('/auth/result', only('POST'))
   return app
 }
 
@@ -270,7 +274,6 @@ async function result(house: DirectRoutesHouse, c: Context): Promise<Response> {
   const { enrollment } = standing
   const stands =
     enrollment?.status === 'active' && enrollment.enrollmentId === content?.enrollmentId
-  const session = stands ? house.sessionOf(sessionId) : undefined
-  const redeemed = await session?.redeem(serviceId, code)
-  return redeemed?.ok ? json(redeemed.value) : problem('session_not_found')
+  const answer = stands ? await house.redeem(sessionId, serviceId, code) : undefined
+  return answer === undefined ? problem('session_not_found') : json(answer)
 }

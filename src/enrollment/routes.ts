@@ -9,8 +9,8 @@ import { sha256, toBase64url } from '../bytes.ts'
 import type { Config } from '../config.ts'
 import { addressBucket } from '../http/address.ts'
 import { BODY_LIMIT, readJson } from '../http/body.ts'
+import { only } from '../http/method.ts'
 import { json, type ProblemOptions, problem } from '../http/problem.ts'
-import { post } from '../http/routes.ts'
 import { deriveKey, hmacSha256, stableVersion } from '../keys/derive.ts'
 import { validFcmToken } from '../push/fcm.ts'
 import { ok, type Result, refuse } from '../result.ts'
@@ -39,6 +39,8 @@ export interface EnrollmentHouse {
   /** Unix seconds. */
   readonly now: () => number
   readonly random: (length: number) => Uint8Array<ArrayBuffer>
+  /** Tells the phone of a binding that another phone has taken its place; the composition hands it in. */
+  readonly tellReplaced: (replaced: Enrollment) => Promise<void>
 }
 
 const FcmToken = v.pipe(v.string(), v.check(validFcmToken))
@@ -64,9 +66,9 @@ const UpdateBody = v.strictObject({
 /** `/enroll/challenge`, `/enroll` and `/device/update` (2-protocol sections 1 to 3). */
 export function enrollmentRoutes(house: EnrollmentHouse): Hono {
   const app = new Hono()
-  post(app, '/enroll/challenge', (c) => challenge(house, c))
-  post(app, '/enroll', (c) => enroll(house, c))
-  post(app, '/device/update', (c) => update(house, c))
+  app.post('/enroll/challenge', (c) => challenge(house, c)).all('/enroll/challenge', only('POST'))
+  app.post('/enroll', (c) => enroll(house, c)).all('/enroll', only('POST'))
+  app.post('/device/update', (c) => update(house, c)).all('/device/update', only('POST'))
   return app
 }
 
@@ -155,6 +157,10 @@ async function enroll(house: EnrollmentHouse, c: Context): Promise<Response> {
   const bound = await tryBind(house, next, address)
   if (!bound.ok) return bound.reason
   await recordBinding(house, next, judgement.replaces, bound.value.movedFrom)
+  const { replaces } = judgement
+  if (replaces !== undefined && replaces.deviceKey.thumbprint !== thumbprint) {
+    c.executionCtx.waitUntil(house.tellReplaced(replaces))
+  }
   return enrolled(next)
 }
 

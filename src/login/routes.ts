@@ -11,8 +11,8 @@ import {
 } from '../enrollment/statement.ts'
 import { addressBucket } from '../http/address.ts'
 import { BODY_LIMIT, readJson } from '../http/body.ts'
+import { only } from '../http/method.ts'
 import { json, problem } from '../http/problem.ts'
-import { get, post } from '../http/routes.ts'
 import type { TrustLists } from '../seal/store.ts'
 import { decisionDigest, gatherApproval, signerOf } from './approval.ts'
 import { CLOSE } from './events.ts'
@@ -44,11 +44,13 @@ const VerifyBody = v.strictObject({
 /** `/auth/claim`, `/auth/verify`, `/auth/reject`, `/device/pending` and the socket (2-protocol section 1). */
 export function loginRoutes(house: LoginRoutesHouse): Hono {
   const app = new Hono()
-  post(app, '/auth/claim', (c) => claim(house, c))
-  post(app, '/auth/verify', (c) => verify(house, c))
-  post(app, '/auth/reject', (c) => reject(house, c))
-  post(app, '/device/pending', (c) => pending(house, c))
-  get(app, '/ws/session/:sessionId', (c) => socket(house, c))
+  app.post('/auth/claim', (c) => claim(house, c)).all('/auth/claim', only('POST'))
+  app.post('/auth/verify', (c) => verify(house, c)).all('/auth/verify', only('POST'))
+  app.post('/auth/reject', (c) => reject(house, c)).all('/auth/reject', only('POST'))
+  app.post('/device/pending', (c) => pending(house, c)).all('/device/pending', only('POST'))
+  app
+    .get('/ws/session/:sessionId', (c) => socket(house, c))
+    .all('/ws/session/:sessionId', only('GET, HEAD'))
   return app
 }
 

@@ -11,8 +11,8 @@ import type { Config } from '../config.ts'
 import { TokenId } from '../enrollment/statement.ts'
 import { findEnrollment, revoke } from '../enrollment/store.ts'
 import { BODY_LIMIT, readJson } from '../http/body.ts'
+import { only } from '../http/method.ts'
 import { json, problem } from '../http/problem.ts'
-import { get, post } from '../http/routes.ts'
 import type { KeyRing } from '../keys/key-ring.ts'
 import { readRevocationList } from '../seal/revocation-list.ts'
 import { acceptRevocationList, acceptTrustList, type TrustLists } from '../seal/store.ts'
@@ -54,18 +54,21 @@ export function operatorRoutes(house: OperatorHouse): Hono {
     if (!(await isOperator(house, c))) return unauthorized()
     await next()
   })
-  put(app, '/operator/services/:serviceId', (c) => registerService(house, c))
-  post(app, '/operator/services/:serviceId/secret', (c) => newSecret(house, c))
-  put(app, '/operator/trust-list', (c) => installTrustList(house, c))
-  put(app, '/operator/revocation-list', (c) => installRevocationList(house, c))
-  get(app, '/health', () => health(house))
-  post(app, '/revoke', (c) => revokeEnrollment(house, c))
+  app
+    .put('/operator/services/:serviceId', (c) => registerService(house, c))
+    .all('/operator/services/:serviceId', only('PUT'))
+  app
+    .post('/operator/services/:serviceId/secret', (c) => newSecret(house, c))
+    .all('/operator/services/:serviceId/secret', only('POST'))
+  app
+    .put('/operator/trust-list', (c) => installTrustList(house, c))
+    .all('/operator/trust-list', only('PUT'))
+  app
+    .put('/operator/revocation-list', (c) => installRevocationList(house, c))
+    .all('/operator/revocation-list', only('PUT'))
+  app.get('/health', () => health(house)).all('/health', only('GET, HEAD'))
+  app.post('/revoke', (c) => revokeEnrollment(house, c)).all('/revoke', only('POST'))
   return app
-}
-
-function put(app: Hono, path: string, handler: (c: Context) => Promise<Response>): void {
-  app.put(path, async (c) => handler(c))
-  app.all(path, () => problem('method_not_allowed', { allow: 'PUT' }))
 }
 
 async function isOperator({ config }: OperatorHouse, c: Context): Promise<boolean> {

@@ -77,6 +77,14 @@ async function importAgreementKey(jwk: JWK) {
   }
 }
 
+/** What a push is about: a login that waits, or word that another phone has taken this phone's place. */
+export type Notice = 'login' | 'replaced'
+
+const ALERTS = {
+  login: { 'title-loc-key': 'LOGIN_PROMPT_TITLE', 'loc-key': 'LOGIN_PROMPT_BODY' },
+  replaced: { 'title-loc-key': 'PHONE_REPLACED_TITLE', 'loc-key': 'PHONE_REPLACED_BODY' },
+} as const satisfies Record<Notice, object>
+
 /** One message of FCM HTTP v1 (`Message` resource), the members that we use. */
 export type FcmMessage = {
   readonly token: string
@@ -94,7 +102,7 @@ export type FcmMessage = {
 }
 
 /**
- * The FCM message of one login. `now` and `deadline` in Unix seconds; `login` is a hash of the login, at most 64 characters, under
+ * The FCM message of one login, or of another `notice`. `now` and `deadline` in Unix seconds; `login` is a hash of the login, at most 64 characters, under
  * which an iPhone replaces an older prompt; `packageName` binds delivery to our Android app. Never a `collapse_key` (FCM throttles
  * collapsible messages) and never a `notification`: that would be readable text.
  */
@@ -105,12 +113,13 @@ export function buildMessage(login: {
   readonly deadline: number
   readonly login: string
   readonly packageName?: string | undefined
+  readonly notice?: Notice
 }): FcmMessage {
-  const { fcmToken, jwe, packageName } = login
+  const { fcmToken, jwe, packageName, notice = 'login' } = login
   const ttl = String(timeToLive(login.deadline, login.now))
   return {
     token: fcmToken,
-    data: { v: '1', t: 'login', ...(jwe === undefined ? {} : { jwe }) },
+    data: { v: '1', t: notice, ...(jwe === undefined ? {} : { jwe }) },
     android: {
       priority: 'HIGH',
       ttl: `${ttl}s`,
@@ -125,7 +134,7 @@ export function buildMessage(login: {
       },
       payload: {
         aps: {
-          alert: { 'title-loc-key': 'LOGIN_PROMPT_TITLE', 'loc-key': 'LOGIN_PROMPT_BODY' },
+          alert: ALERTS[notice],
           'mutable-content': 1,
           'interruption-level': 'time-sensitive',
         },

@@ -1,12 +1,13 @@
 import { Hono } from 'hono'
+import { only } from '../http/method.ts'
 import { problem } from '../http/problem.ts'
-import { get } from '../http/routes.ts'
 import { currentTrustListText } from './store.ts'
 
 /** `/.well-known/trust-list`: the signed list in force, so that a phone can check seals alone. */
 export function trustListRoutes(db: D1Database): Hono {
   const app = new Hono()
-  get(app, '/.well-known/trust-list', async () => {
+  const path = '/.well-known/trust-list'
+  app.get(path, async () => {
     const jws = await currentTrustListText(db)
     if (jws === undefined) return problem('not_found')
     return new Response(jws, {
@@ -17,5 +18,6 @@ export function trustListRoutes(db: D1Database): Hono {
       },
     })
   })
+  app.all(path, only('GET, HEAD'))
   return app
 }

@@ -1,0 +1,78 @@
+import { describe, expect, test } from 'vitest'
+import { stateEvents } from '../../../src/login/events.ts'
+import {
+  open,
+  type RejectionReason,
+  reject,
+  type Session,
+  settle,
+} from '../../../src/login/session.ts'
+
+const START = Date.UTC(2026, 10, 21, 12)
+
+const pending: Session = open(
+  {
+    sessionId: `sess_${'0'.repeat(64)}`,
+    asked: {
+      door: 'direct',
+      doorState: {},
+      service: { id: 'bar', name: 'Bar', url: 'https://bar.example/', logo: null },
+      origin: 'https://bar.example',
+      socketOrigins: [],
+      begunBy: 'page',
+      scopes: [],
+      requiredScopes: [],
+      minTrustLevel: 1,
+      confirmation: 'compare',
+      context: { browser: null, country: null },
+    },
+    addressee: { tokenId: '11111111-2222-4333-8444-555555555555', thumbprint: 'phone' },
+    nonce: 'nonce',
+    salt: 'salt',
+    secretVersion: 1,
+  },
+  START,
+)
+const ready = {
+  type: 'otp_ready',
+  autoPassword: '012345',
+  expiresAt: '2026-11-21T12:01:00.000Z',
+}
+
+describe('what a socket that has just connected is told', () => {
+  test('200 events: while pending the code, then how far the login has come, in this order', () => {
+    expect(stateEvents(pending, '012345', null)).toEqual([ready])
+    const claimed: Session = { ...pending, state: 'claimed', pushFailed: true }
+    expect(stateEvents(claimed, '012345', null)).toEqual([
+      ready,
+      { type: 'claimed' },
+      { type: 'push_failed' },
+    ])
+  })
+
+  test('202 events: once approved the delivery, and never a code', () => {
+    const approved: Session = { ...pending, state: 'approved', endedAt: START }
+    expect(stateEvents(approved, '012345', { code: 'c' })).toEqual([
+      { type: 'approved', code: 'c' },
+    ])
+    // Nothing that a door delivers can pass for another event.
+    expect(stateEvents(approved, '', { type: 'rejected' })).toEqual([{ type: 'approved' }])
+    expect(stateEvents(approved, '012345', null)).toEqual([])
+  })
+
+  test.each<[RejectionReason, string]>([
+    ['declined', 'declined'],
+    ['not_me', 'declined'],
+    ['revoked', 'declined'],
+    ['service_disabled', 'declined'],
+    ['wrong_code', 'wrong_code'],
+  ])('201 events: %s is told as %s', (reason, told) => {
+    const rejected = reject(pending, reason, null, START)
+    expect(stateEvents(rejected, '012345', null)).toEqual([{ type: 'rejected', reason: told }])
+  })
+
+  test('210 events: after the deadline one expired', () => {
+    const expired = settle(pending, START + 60_000)
+    expect(stateEvents(expired, '012345', null)).toEqual([{ type: 'expired' }])
+  })
+})
