@@ -1,0 +1,302 @@
+/** The bar's page: the door, the wait, the counter. */
+import { type Begun, followLogin, type LoginNews } from './login.ts'
+import { greeting, wordsOfClaim, wordsOfEnd } from './words.ts'
+
+type Config = {
+  readonly issuer: string
+  readonly serviceId: string
+  readonly scopes: readonly string[]
+  readonly requiredScopes: readonly string[]
+  readonly confirmation: 'compare' | 'transfer'
+}
+
+type Guest = {
+  readonly claims: Readonly<Record<string, unknown>>
+  readonly token: Readonly<Record<string, unknown>>
+}
+
+/** Who begins: our back end, or this page alone (then the socket brings a code that only our back end can redeem). */
+type Way = 'back-end' | 'page'
+
+const WARN_AT = 20
+/** After so many milliseconds without a sign of the phone, the page says what can be done. */
+const PATIENCE = 10_000
+const config: Config = await (await fetch('/config')).json()
+
+function door(tokenId = '', fault = ''): void {
+  const form = html(`
+    <form novalidate>
+      <h1 tabindex="-1">Sign in with your phone</h1>
+      <label for="token-id">Your IDToken number</label>
+      <input id="token-id" name="tokenId" autocomplete="username" spellcheck="false" autocapitalize="off"
+        placeholder="00000000-0000-0000-0000-000000000000" aria-describedby="fault" maxlength="64">
+      <p class="fault" id="fault" role="alert"></p>
+      <button class="primary" value="back-end">Send to my phone</button>
+      <p class="asks">We ask for your <strong>first name</strong> (if you like) and whether you are <strong>over 18</strong>.</p>
+      <p class="aside"><button class="link" value="page">The same without a back-end start (page only)</button></p>
+    </form>`)
+  const input = find(form, HTMLInputElement, 'input')
+  const complaint = find(form, HTMLElement, '#fault')
+  input.value = tokenId
+  complaint.textContent = fault
+  form.addEventListener('submit', (event) => {
+    event.preventDefault()
+    const number = readNumber(input.value)
+    if (number === undefined) {
+      complaint.textContent =
+        'Copy the number from your phone: 32 letters and digits, with or without dashes.'
+      input.setAttribute('aria-invalid', 'true')
+      input.focus()
+      return
+    }
+    const button = (event as SubmitEvent).submitter
+    const way: Way =
+      button instanceof HTMLButtonElement && button.value === 'page' ? 'page' : 'back-end'
+    void signIn(number, way)
+  })
+  show('door', form)
+}
+
+async function signIn(tokenId: string, way: Way): Promise<void> {
+  const begun = await begin(tokenId, way)
+  if ('fault' in begun) return ended(begun.fault, tokenId, way)
+  wait(begun, tokenId, way)
+}
+
+/** Asks for a login: through our back end, or from here by CORS with nothing but our origin to show. */
+async function begin(tokenId: string, way: Way): Promise<Begun | { readonly fault: string }> {
+  const { issuer, serviceId, scopes, requiredScopes, confirmation } = config
+  const request =
+    way === 'back-end'
+      ? send('/login/start', { tokenId })
+      : send(`${issuer}/auth/initiate`, {
+          serviceId,
+          tokenId,
+          scopes,
+          requiredScopes,
+          ...(confirmation === 'transfer' ? { confirmation } : {}),
+        })
+  const { ok, body } = await request
+  return ok ? (body as Begun) : { fault: String((body as { code?: string }).code ?? 'unreachable') }
+}
+
+function wait(begun: Begun, tokenId: string, way: Way): void {
+  const view = html(`
+    <div class="wait">
+      <p class="aside" data-part="service">Bar le Central</p>
+      <h1 tabindex="-1">Check your phone</h1>
+      <p data-part="hint"></p>
+      <p class="code" data-part="code" hidden></p>
+      <p class="timer" role="timer" aria-live="off" data-part="timer"></p>
+      <p class="notice" data-part="notice" hidden></p>
+      <button data-part="cancel">Cancel</button>
+    </div>`)
+  const part = (name: string) => find(view, HTMLElement, `[data-part="${name}"]`)
+  const heading = find(view, HTMLElement, 'h1')
+  let expiresAt = Date.parse(begun.expiresAt)
+  let claimed = false
+  let warned = false
+
+  const notice = (text: string) => {
+    part('notice').textContent = text
+    part('notice').hidden = text === ''
+    if (text !== '') announce(text)
+  }
+  const tick = () => {
+    const left = Math.max(0, Math.ceil((expiresAt - Date.now()) / 1000))
+    part('timer').textContent = claimed ? '' : `${left} seconds left`
+    if (left <= WARN_AT && !warned && !claimed) {
+      warned = true
+      announce(`${left} seconds left.`)
+    }
+  }
+  const clock = setInterval(tick, 250)
+  const hint = setTimeout(() => {
+    if (!claimed && part('notice').hidden) {
+      notice('Nothing on your phone yet? Open its app and press “Check for logins”.')
+    }
+  }, PATIENCE)
+  const leave = () => {
+    clearInterval(clock)
+    clearTimeout(hint)
+    stop()
+  }
+  const hear = (news: LoginNews) => {
+    if (news.kind === 'offline') return notice('Reconnecting…')
+    if (part('notice').textContent === 'Reconnecting…') notice('')
+    switch (news.kind) {
+      case 'code':
+        expiresAt = Date.parse(news.expiresAt)
+        showCode(part('code'), news.code)
+        part('hint').textContent =
+          config.confirmation === 'transfer'
+            ? 'Type this code into your phone:'
+            : 'Approve only if your phone shows this code:'
+        announce(`Your code is ${[...news.code].join(' ')}`)
+        break
+      case 'claimed':
+        claimed = true
+        notice('')
+        view.dataset.claimed = ''
+        heading.textContent = 'Continue on your phone'
+        announce('Phone connected. Continue on your phone.')
+        break
+      case 'push_failed':
+        notice('We couldn’t reach your phone. Open its app and press “Check for logins”.')
+        break
+      case 'approved':
+        leave()
+        void arrive(begun.sessionId, news, tokenId, way)
+        break
+      case 'end':
+        leave()
+        ended(news.reason, tokenId, way)
+    }
+    tick()
+  }
+  const stop = followLogin(config.issuer, begun, hear)
+  part('cancel').addEventListener('click', () => {
+    leave()
+    door(tokenId)
+  })
+  tick()
+  show('waiting', view)
+}
+
+function showCode(element: HTMLElement, code: string): void {
+  element.hidden = false
+  element.setAttribute('aria-label', [...code].join(' '))
+  element.replaceChildren(
+    ...[code.slice(0, 3), code.slice(3)].map((half) => {
+      const span = document.createElement('span')
+      span.textContent = half
+      return span
+    }),
+  )
+}
+
+/** Hands what the socket brought to our back end, which alone decides whether a guest has come. */
+async function arrive(
+  sessionId: string,
+  { jwt, code }: { readonly jwt?: string; readonly code?: string },
+  tokenId: string,
+  way: Way,
+): Promise<void> {
+  const { ok, body } = jwt
+    ? await send('/login/finish', { sessionId, jwt })
+    : await send('/login/redeem', { sessionId, code })
+  if (ok) counter(body as Guest)
+  else ended(String((body as { code?: string }).code ?? 'unreachable'), tokenId, way)
+}
+
+function ended(reason: string, tokenId: string, way: Way): void {
+  const [title, text] = wordsOfEnd(reason)
+  const view = html(`
+    <div class="ended">
+      <h1 tabindex="-1"></h1>
+      <p></p>
+      <button class="primary" data-part="again">Try again</button>
+      <button data-part="other">Use another number</button>
+    </div>`)
+  find(view, HTMLElement, 'h1').textContent = title
+  find(view, HTMLElement, 'p').textContent = text
+  find(view, HTMLElement, '[data-part="again"]').addEventListener(
+    'click',
+    () => void signIn(tokenId, way),
+  )
+  find(view, HTMLElement, '[data-part="other"]').addEventListener('click', () => door(tokenId))
+  view.dataset.reason = reason
+  show('ended', view)
+  announce(`${title}. ${text}`)
+}
+
+function counter({ claims, token }: Guest): void {
+  const [title, text] = greeting(claims)
+  const view = html(`
+    <div class="counter">
+      <p class="aside">Identity verified</p>
+      <h1 tabindex="-1"></h1>
+      <p></p>
+      <table>
+        <caption>All we learnt about you</caption>
+        <thead class="visually-hidden"><tr><th>What</th><th>Value</th></tr></thead>
+        <tbody></tbody>
+      </table>
+      <details><summary>About the token itself</summary><dl></dl></details>
+      <button data-part="out">Sign out</button>
+    </div>`)
+  find(view, HTMLElement, 'h1').textContent = title
+  find(view, HTMLElement, 'h1 + p').textContent = text
+  const rows = find(view, HTMLTableSectionElement, 'tbody')
+  for (const [name, value] of Object.entries(claims)) {
+    const row = rows.insertRow()
+    const [label, shown] = wordsOfClaim(name, value)
+    const head = document.createElement('th')
+    head.scope = 'row'
+    head.append(label, Object.assign(document.createElement('code'), { textContent: name }))
+    row.append(head)
+    row.insertCell().textContent = shown
+  }
+  const list = find(view, HTMLElement, 'dl')
+  for (const [name, value] of Object.entries(token)) {
+    list.append(
+      Object.assign(document.createElement('dt'), { textContent: name }),
+      Object.assign(document.createElement('dd'), { textContent: String(value) }),
+    )
+  }
+  find(view, HTMLElement, '[data-part="out"]').addEventListener('click', async () => {
+    await send('/logout', {})
+    door()
+  })
+  show('counter', view)
+}
+
+/** POSTs JSON; `body` is an object whatever came back. No cookie goes to another origin. */
+async function send(url: string, content: object): Promise<{ ok: boolean; body: unknown }> {
+  try {
+    const response = await fetch(url, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(content),
+      credentials: 'same-origin',
+    })
+    return { ok: response.ok, body: await response.json().catch(() => ({})) }
+  } catch {
+    return { ok: false, body: { code: 'unreachable' } }
+  }
+}
+
+/** A tokenId as people type it: spaces, capitals and missing dashes are forgiven. */
+function readNumber(text: string): string | undefined {
+  const digits = text.toLowerCase().replace(/[^0-9a-z]/g, '')
+  if (!/^[0-9a-f]{32}$/.test(digits)) return undefined
+  return digits.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')
+}
+
+function show(state: string, view: HTMLElement): void {
+  const card = find(document, HTMLElement, '#card')
+  card.dataset.state = state
+  card.replaceChildren(view)
+  find(view, HTMLElement, 'h1').focus({ preventScroll: true })
+}
+
+function announce(text: string): void {
+  find(document, HTMLElement, '#status').textContent = text
+}
+
+/** The one element in `source`, which is always a text of this file and never holds anything from outside. */
+function html(source: string): HTMLElement {
+  const template = document.createElement('template')
+  template.innerHTML = source.trim()
+  return template.content.firstElementChild as HTMLElement
+}
+
+function find<T extends Element>(root: ParentNode, type: new () => T, selector: string): T {
+  const element = root.querySelector(selector)
+  if (!(element instanceof type)) throw new Error(`no ${selector}`)
+  return element
+}
+
+const guest: Guest | null = await (await fetch('/me')).json()
+if (guest) counter(guest)
+else door(new URLSearchParams(location.search).get('tokenId') ?? '')

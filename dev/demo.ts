@@ -1,0 +1,97 @@
+/**
+ * `npm run demo`: a world of its own on free ports, one login through it, and an independent check of the token. Exits 0 only when all
+ * of it worked, and leaves nothing behind.
+ *
+ * --json                 one JSON object a line
+ * --confirmation MODE    compare (default) or transfer
+ */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type Run, runLogin, type Step } from './login-run.ts'
+import { Plain, readConfirmation, readOptions, tell } from './options.ts'
+import { freePorts } from './ports.ts'
+import { startWorld, type World } from './world.ts'
+
+const TIME_LIMIT = 120_000
+
+const interrupted = new AbortController()
+let starting: Promise<World> | undefined
+let folder: string | undefined
+let ended = false
+
+async function main(): Promise<void> {
+  const options = readOptions(['json'], ['confirmation'])
+  const confirmation = readConfirmation(options.confirmation)
+  const asJson = options.json === true
+  const report = (step: Step) => console.log(asJson ? JSON.stringify(step) : line(step))
+
+  const timer = setTimeout(
+    () => fail(`The demo took longer than ${TIME_LIMIT / 1000} s.`, asJson),
+    TIME_LIMIT,
+  )
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => fail('The demo was interrupted.', asJson))
+  }
+  try {
+    const begin = performance.now()
+    folder = await mkdtemp(join(tmpdir(), 'idtoken-demo-'))
+    const [port = 0, phonePort = 0, barPort = 0] = await freePorts(3)
+    const onDeath = (words: string) => fail(`The product has ended by itself:\n${words}`, asJson)
+    const { signal } = interrupted
+    starting = startWorld({ folder, port, phonePort, barPort, confirmation, onDeath, signal })
+    const world = await starting
+    const start = Math.round(performance.now() - begin)
+    report({ step: 'start', ms: start })
+    const run = await runLogin(world, confirmation, report)
+    const total = Math.round(performance.now() - begin)
+    console.log(result({ ...run, ms: { start, ...run.ms, total } }, asJson))
+    clearTimeout(timer)
+    await end(0)
+  } catch (fault) {
+    await fail(fault instanceof Error ? fault.message : String(fault), asJson)
+  }
+}
+
+const SENTENCES: Readonly<Record<string, string>> = {
+  start: 'the world is up',
+  enroll: 'a person was sealed and a phone enrolled',
+  initiate: "the bar's back end began a login",
+  socket: 'the browser shows the code',
+  push: 'the phone opened the push',
+  claim: 'the phone shows who asks for what',
+  approve: 'the person approved, the browser knows',
+  check: 'an independent program accepts the token',
+}
+
+function line({ step, ms }: Step): string {
+  return `${String(ms).padStart(6)} ms  ${SENTENCES[step] ?? step}`
+}
+
+function result({ claims, ms }: Run, asJson: boolean): string {
+  if (asJson) return JSON.stringify({ result: 'ok', claims, ms })
+  const shared = Object.entries(claims).map(([name, value]) => `  ${name}: ${value}`)
+  return `\nThe bar learnt exactly this:\n${shared.join('\n')}\n`
+}
+
+async function fail(reason: string, asJson: boolean): Promise<void> {
+  if (ended) return
+  if (asJson) console.log(JSON.stringify({ result: 'failed', reason }))
+  else tell(reason)
+  await end(1)
+}
+
+async function end(code: number): Promise<void> {
+  if (ended) return
+  ended = true
+  interrupted.abort()
+  const world = await starting?.catch(() => undefined)
+  await world?.stop()
+  if (folder !== undefined) await rm(folder, { recursive: true, force: true, maxRetries: 3 })
+  process.exit(code)
+}
+
+main().catch((fault: unknown) => {
+  tell(fault)
+  process.exit(1)
+})

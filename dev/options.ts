@@ -1,0 +1,52 @@
+/** Command lines of the development programs. A mistake is told in one sentence. */
+import { parseArgs } from 'node:util'
+import { isFree } from './ports.ts'
+
+/** A sentence for whoever started the program; no stack, no trace. */
+export class Plain extends Error {}
+
+/** The flags and values on the command line; `text` options take a value, `flags` don't. */
+export function readOptions(
+  flags: readonly string[],
+  text: readonly string[],
+): Readonly<Record<string, string | boolean | undefined>> {
+  const options = Object.fromEntries([
+    ...flags.map((name) => [name, { type: 'boolean' }] as const),
+    ...text.map((name) => [name, { type: 'string' }] as const),
+  ])
+  try {
+    return parseArgs({ options, allowPositionals: false }).values as Record<string, string>
+  } catch {
+    const known = [...flags, ...text.map((name) => `${name} VALUE`)].map((name) => `--${name}`)
+    throw new Plain(`Unknown option. This program knows ${known.join(', ')}.`)
+  }
+}
+
+/** The port in option `name`, known to be free. */
+export async function readPort(
+  name: string,
+  value: unknown,
+  usual: number,
+  whose: string,
+): Promise<number> {
+  const port = value === undefined ? usual : Number(value)
+  if (!Number.isInteger(port) || port < 1 || port > 65_535) {
+    throw new Plain(`--${name} takes a port number from 1 to 65535.`)
+  }
+  if (!(await isFree(port))) {
+    throw new Plain(`Port ${port} (${whose}) is taken; choose another with --${name}.`)
+  }
+  return port
+}
+
+/** The value of `--confirmation`. */
+export function readConfirmation(value: unknown): 'compare' | 'transfer' {
+  if (value === undefined || value === 'compare') return 'compare'
+  if (value === 'transfer') return 'transfer'
+  throw new Plain('--confirmation takes compare or transfer.')
+}
+
+/** Tells a fault: a plain one as its sentence, any other in full. */
+export function tell(fault: unknown): void {
+  console.error(fault instanceof Error ? fault.message : String(fault))
+}

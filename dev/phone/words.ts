@@ -1,0 +1,112 @@
+/** The words of the virtual phone: scopes, faults, places. */
+
+/** What a scope shares, as a person would say it. */
+const SHARES: Readonly<Record<string, string>> = {
+  'identity:given_name': 'First name',
+  'identity:family_name': 'Family name',
+  'identity:name': 'Full name',
+  'identity:name_initial': 'Initials',
+  'identity:date_of_birth': 'Date of birth',
+  'identity:nationality': 'Nationality',
+  'identity:document': 'Document number',
+  'identity:photo': 'Portrait photo',
+  'identity:trust_level': 'How your identity was proved',
+  'identity:age_over_18': 'Whether you are over 18',
+  'identity:age_over_21': 'Whether you are over 21',
+  'identity:age_over_25': 'Whether you are over 25',
+  'identity:age_range': 'Your age range',
+  'identity:is_eu_citizen': 'Whether you are an EU citizen',
+  openid: 'An identifier for this service',
+}
+
+/** What people worry about, and the scopes that would give it away. */
+const WORRIES: readonly (readonly [words: string, scopes: readonly string[]])[] = [
+  ['First name', ['identity:given_name', 'identity:name']],
+  ['Family name', ['identity:family_name', 'identity:name']],
+  ['Date of birth', ['identity:date_of_birth']],
+  ['Nationality', ['identity:nationality']],
+  ['Document number', ['identity:document']],
+  ['Photo', ['identity:photo']],
+]
+
+export function wordsOf(scope: string): string {
+  return SHARES[scope] ?? scope
+}
+
+/** What a service that gets `scopes` does not get. */
+export function notReceived(scopes: readonly string[]): string[] {
+  return WORRIES.filter(([, giving]) => !giving.some((scope) => scopes.includes(scope))).map(
+    ([words]) => words,
+  )
+}
+
+/** What went wrong, and whether trying again makes sense, by the code of the wire. */
+export function wordsOfFault(code: string): { readonly title: string; readonly text: string } {
+  return (
+    FAULTS[code] ?? {
+      title: 'That did not work',
+      text: `The identity provider answered “${code}”. Nothing was shared.`,
+    }
+  )
+}
+
+const FAULTS: Readonly<Record<string, { readonly title: string; readonly text: string }>> = {
+  session_not_found: {
+    title: 'Time ran out',
+    text: 'This login is no longer open. Nothing was shared. Start it again in your browser.',
+  },
+  session_resolved: {
+    title: 'Already answered',
+    text: 'This login was decided before. Nothing more was shared.',
+  },
+  invalid_otp: {
+    title: 'Not the right code',
+    text: 'That is not the code your browser shows. Look again.',
+  },
+  invalid_statement: {
+    title: 'This phone is not recognised',
+    text: 'The identity provider does not know this phone any more, or the clocks differ. Start over to enroll again.',
+  },
+  insufficient_trust_level: {
+    title: 'This service asks for more',
+    text: 'Your identity was not proved strongly enough for it. Nothing was shared.',
+  },
+  credential_mismatch: {
+    title: 'Another seal is enrolled',
+    text: 'The identity on this phone is not the enrolled one. Start over to enroll again.',
+  },
+  enrollment_revoked: {
+    title: 'This phone was blocked',
+    text: 'Its enrollment was ended. Start over to enroll again.',
+  },
+  too_many_requests: {
+    title: 'Too many requests',
+    text: 'Wait a minute, then try again.',
+  },
+  unreachable: {
+    title: 'No connection',
+    text: 'The identity provider does not answer. Is it still running?',
+  },
+}
+
+/** Who seems to be asking: what the server knows of the browser. */
+export function wordsOfContext(context: {
+  readonly browser: string | null
+  readonly country: string | null
+  readonly startedAt: string
+}): string {
+  const time = new Date(context.startedAt).toLocaleTimeString('en-GB', {
+    hour: '2-digit',
+    minute: '2-digit',
+  })
+  if (context.browser === null && context.country === null) {
+    return `Browser and place unknown · started ${time}`
+  }
+  const browser = context.browser ?? 'Browser unknown'
+  return `${browser} · ${countryName(context.country)} · started ${time}`
+}
+
+function countryName(code: string | null): string {
+  if (code === null) return 'place unknown'
+  return new Intl.DisplayNames(['en'], { type: 'region' }).of(code) ?? code
+}

@@ -1,0 +1,89 @@
+/**
+ * `npm start`: the development world, until Ctrl-C.
+ *
+ * --autopilot            a phone that approves everything
+ * --confirmation MODE    compare (default) or transfer
+ * --port, --phone-port, --bar-port
+ */
+import { fileURLToPath } from 'node:url'
+import { Plain, readConfirmation, readOptions, readPort, tell } from './options.ts'
+import { startWorld, type World } from './world.ts'
+
+const FOLDER = fileURLToPath(new URL('../.local', import.meta.url))
+
+const interrupted = new AbortController()
+let world: World | undefined
+let leaving = false
+
+async function main(): Promise<void> {
+  const options = readOptions(['autopilot'], ['confirmation', 'port', 'phone-port', 'bar-port'])
+  const confirmation = readConfirmation(options.confirmation)
+  const port = await readPort('port', options.port, 8787, 'product')
+  const phonePort = await readPort('phone-port', options['phone-port'], 8788, 'phone')
+  const barPort = await readPort('bar-port', options['bar-port'], 8789, 'demo service')
+  if (new Set([port, phonePort, barPort]).size < 3) throw new Plain('The three ports must differ.')
+
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => {
+      interrupted.abort()
+      // While the world still starts, the abort makes it fail; `main` leaves then.
+      if (world !== undefined) void leave(0)
+    })
+  }
+  world = await startWorld({
+    folder: FOLDER,
+    port,
+    phonePort,
+    barPort,
+    confirmation,
+    autopilot: options.autopilot === true,
+    signal: interrupted.signal,
+    log: console.log,
+    onDeath: (lastWords) => {
+      console.error(`The product has ended by itself. Its last words:\n${lastWords}`)
+      void leave(1)
+    },
+  })
+  if (interrupted.signal.aborted) return leave(0)
+  console.log(banner(world, confirmation))
+}
+
+async function leave(code: number): Promise<void> {
+  if (leaving) return
+  leaving = true
+  await world?.stop()
+  process.exit(code)
+}
+
+function banner({ product, phone, bar, autopilot }: World, confirmation: string): string {
+  const code = confirmation === 'transfer' ? 'type the code the bar shows' : 'compare the code'
+  const tokenId = autopilot?.tokenId
+  const steps =
+    tokenId === undefined
+      ? [
+          `1. Open the phone  ${phone}  and make an IDToken.`,
+          `2. Open the bar    ${bar}  and sign in with the number the phone shows.`,
+          `3. On the phone, ${code} and approve.`,
+        ]
+      : [
+          `1. Open the bar    ${bar}/?tokenId=${tokenId}  and sign in.`,
+          '2. The autopilot approves everything for this demo person:',
+          `   ${tokenId}`,
+          `   A phone for your own hands: ${phone}`,
+        ]
+  return [
+    '',
+    `IDToken Edge is running at ${product}`,
+    '',
+    ...steps,
+    '',
+    'Log of the product: .local/product.log. Stop with Ctrl-C.',
+    '',
+  ].join('\n')
+}
+
+main().catch((fault: unknown) => {
+  if (interrupted.signal.aborted) process.exit(0)
+  tell(fault)
+  process.exit(1)
+})
