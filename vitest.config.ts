@@ -18,6 +18,8 @@ const blackBox = { environment: 'node', testTimeout: 60_000, hookTimeout: 120_00
 
 export default defineConfig({
   test: {
+    // The product's own log lines are its business; what a test prints itself is shown.
+    onConsoleLog: (line) => !line.startsWith('{"at":'),
     projects: [
       { test: { name: 'unit', include: ['test/unit/**/*.test.ts'], environment: 'node' } },
       {

@@ -2,7 +2,7 @@
  * The only composition: configuration in, capabilities mounted. Rooms get what they reach for from here and know nothing
  * of each other's wiring. Deleting a capability is deleting its folder and its line in `createApp`.
  */
-import { Hono } from 'hono'
+import { type Context, Hono } from 'hono'
 import { type Audit, auditOf } from './audit/store.ts'
 import { type Config, readConfig } from './config.ts'
 import { finishDirect } from './direct/door.ts'
@@ -101,6 +101,7 @@ export function createApp(house: House): Hono {
     }),
   )
   app.notFound(() => problem('not_found'))
+  app.onError(failed)
   return app
 }
 
@@ -134,8 +135,8 @@ function startHouse({ config, env, audit, keys, login, inbox }: House): StartHou
 }
 
 /**
- * Answers one request. Whatever a route throws ends here: D1 or an object that doesn't answer is 503, the rest 500, and
- * neither says more (5-security 18, 302, 307).
+ * Answers one request. Whatever a route throws ends in one place: D1 or an object that doesn't answer is 503, the rest 500,
+ * and neither says more (5-security 18, 302, 307).
  */
 export async function serve(
   app: Hono,
@@ -144,19 +145,35 @@ export async function serve(
   ctx: ExecutionContext,
 ): Promise<Response> {
   const requestId = crypto.randomUUID()
-  app.onError((error) => {
-    const storage = isStorageFault(error)
-    console.log(
-      JSON.stringify({
-        at: new Date().toISOString(),
-        event: 'failed',
-        requestId,
-        kind: storage ? 'storage' : error.name,
-      }),
-    )
-    return problem(storage ? 'unavailable' : 'internal')
-  })
-  return secured(await app.fetch(request, env, ctx), requestId)
+  requestIds.set(request, requestId)
+  const answer = isOversized(request)
+    ? problem('invalid_request')
+    : await app.fetch(request, env, ctx)
+  return secured(answer, requestId)
+}
+
+/** The longest address and the longest header that we look at, in characters: nothing of ours comes near. */
+const LONGEST_LINE = 16 * 1024
+
+/** Whether the head of `request` holds a line that only a hostile client sends (5-security 19). */
+function isOversized({ url, headers }: Request): boolean {
+  return [url, ...headers.values()].some((line) => line.length > LONGEST_LINE)
+}
+
+/** The id under which a request is answered and logged. */
+const requestIds = new WeakMap<Request, string>()
+
+function failed(error: Error, c: Context): Response {
+  const storage = isStorageFault(error)
+  console.log(
+    JSON.stringify({
+      at: new Date().toISOString(),
+      event: 'failed',
+      requestId: requestIds.get(c.req.raw),
+      kind: storage ? 'storage' : error.name,
+    }),
+  )
+  return problem(storage ? 'unavailable' : 'internal')
 }
 
 /** Whether storage is at fault: D1 prefixes what it throws with its name; an object that was reset or is overloaded says so in flags. */

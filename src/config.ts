@@ -115,6 +115,12 @@ function readIssuer(
   if (/[?#]|\/$/.test(issuer) || url.username !== '' || url.password !== '') {
     return refuse('ISSUER must have no query, fragment, user information or trailing slash.')
   }
+  // It is compared letter by letter, here and by everybody else: a second spelling would be a second issuer.
+  if (url.href !== issuer && url.href !== `${issuer}/`) {
+    return refuse(
+      'ISSUER must be spelt as browsers spell it: lower case, no default port, no detours.',
+    )
+  }
   return ok({ issuer, loopback })
 }
 

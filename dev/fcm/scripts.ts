@@ -139,13 +139,19 @@ export function wait(milliseconds: number, signal: AbortSignal): Promise<void> {
   })
 }
 
-/** A blank every few milliseconds, for ever: valid JSON so far, and never done. */
+/** A blank every few milliseconds, past the patience of any client: valid JSON so far. It breaks off by itself in the end. */
 function endlessBody(): ReadableStream<Uint8Array> {
   const blank = new TextEncoder().encode(' ')
   let timer: NodeJS.Timeout
+  let left = 8_000 / 5
   return new ReadableStream({
     start: (controller) => {
-      timer = setInterval(() => controller.enqueue(blank), 5)
+      timer = setInterval(() => {
+        left -= 1
+        if (left > 0) return controller.enqueue(blank)
+        clearInterval(timer)
+        controller.error(new ConnectionReset())
+      }, 5)
     },
     cancel: () => clearInterval(timer),
   })

@@ -1,6 +1,6 @@
 /**
- * audit/ owns the list of business events. Each writes one JSON line and one metric point; those that an auditor must
- * find later also write one row, a login exactly one, at its final transition. It decides nothing and never throws into
+ * audit/ owns the list of business events. Each writes one JSON line; those that an auditor must find later
+ * also write one row, a login exactly one, at its final transition. It decides nothing and never throws into
  * the act it records. Nothing personal is in an event: a person is a keyed hash of the tokenId (5-security 331).
  */
 
@@ -56,7 +56,7 @@ export type AuditEvent =
       readonly actor: string
     }
   | { readonly event: 'push_failed'; readonly reason: string }
-  | { readonly event: 'refused'; readonly at: string; readonly reason: string }
+  | { readonly event: 'refused'; readonly where: string; readonly reason: string }
 
 /** Events that are kept as rows; the rest are lines only. */
 const KEPT: ReadonlySet<AuditEvent['event']> = new Set<AuditEvent['event']>([

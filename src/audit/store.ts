@@ -5,15 +5,15 @@ import { type AuditEvent, isKept, recordOf } from './events.ts'
 
 export interface Audit {
   /**
-   * Writes the line and, for events that are kept, the row. The row of a login is insert-or-ignore by its login id, so
-   * that repeating it is harmless.
+   * Writes the line (unless `line` is false: it was written before) and, for events that are kept, the row. The row of a
+   * login is insert-or-ignore by its login id, so that repeating it is harmless.
    * @throws when D1 does; the act is already done by then, and a login's object tries again.
    */
-  record(event: AuditEvent, options?: { readonly lineAgain?: boolean }): Promise<void>
+  record(event: AuditEvent, options?: { readonly line?: boolean }): Promise<void>
   /** A statement that writes the row of `event`, for a batch with the change it belongs to. */
   statement(event: AuditEvent): Promise<D1PreparedStatement>
   /** The line alone: for statements that ran in a batch, and for events that are not kept. */
-  line(event: AuditEvent, requestId?: string): Promise<void>
+  line(event: AuditEvent): Promise<void>
 }
 
 /** The audit of one Worker; `now` is Unix milliseconds. */
@@ -24,12 +24,10 @@ export function auditOf(db: D1Database, master: MasterSecret, now: () => number)
     return toBase64url(await hmacSha256(key, event.tokenId)).slice(0, 22)
   }
 
-  async function line(event: AuditEvent, requestId?: string): Promise<void> {
+  async function line(event: AuditEvent): Promise<void> {
     const record = recordOf(event, await subjectOf(event))
     const at = new Date(now()).toISOString()
-    console.log(
-      JSON.stringify({ at, event: event.event, ...(requestId && { requestId }), ...record }),
-    )
+    console.log(JSON.stringify({ at, event: event.event, ...record }))
   }
 
   async function statement(event: AuditEvent): Promise<D1PreparedStatement> {
@@ -44,7 +42,7 @@ export function auditOf(db: D1Database, master: MasterSecret, now: () => number)
     line,
     statement,
     async record(event, options = {}) {
-      if (options.lineAgain !== false) await line(event)
+      if (options.line !== false) await line(event)
       if (isKept(event)) await (await statement(event)).run()
     },
   }

@@ -271,9 +271,10 @@ async function result(house: DirectRoutesHouse, c: Context): Promise<Response> {
   if (!caller.ok) return caller.reason
   if (!caller.value.enabled) return problem('service_disabled')
 
-  const { enrollment } = standing
+  // The same questions as at the start: what was approved a moment ago may have been withdrawn since.
   const stands =
-    enrollment?.status === 'active' && enrollment.enrollmentId === content?.enrollmentId
+    standingFault(standing, house.now()) === undefined &&
+    standing.enrollment?.enrollmentId === content?.enrollmentId
   const answer = stands ? await house.redeem(sessionId, serviceId, code) : undefined
   return answer === undefined ? problem('session_not_found') : json(answer)
 }

@@ -29,7 +29,8 @@ export interface Binding {
   readonly enrollment: Enrollment | undefined
   /** The tokenId for which this device key is enrolled already. */
   readonly keyOwner: string | undefined
-  readonly sealRevoked: boolean
+  /** Who revoked the seal: an operator here, or the imported list. */
+  readonly sealRevokedBy: 'operator' | 'list' | undefined
 }
 
 /** What an enrollment asks for, once statement, seal and grant have been verified. */
@@ -63,7 +64,9 @@ export function judge(asked: EnrollmentRequest, binding: Binding): Judgement {
       present.sealFingerprint === asked.sealFingerprint &&
       present.granted >= asked.granted
     ) {
-      return binding.sealRevoked ? refusal('invalid_vds') : { act: 'repeat', enrollment: present }
+      return binding.sealRevokedBy !== undefined
+        ? refusal('invalid_vds')
+        : { act: 'repeat', enrollment: present }
     }
     const renews =
       sameKey && asked.granted >= present.granted && asked.sealIssuedAt > present.sealIssuedAt
@@ -73,11 +76,9 @@ export function judge(asked: EnrollmentRequest, binding: Binding): Judgement {
   if (present?.revokedAt != null && asked.sealIssuedAt <= present.revokedAt) {
     return refusal('token_revoked')
   }
-  // An issuer's clock may run ahead of ours: the seal that was revoked stays so, whatever time it bears.
-  if (present?.status === 'revoked' && present.sealFingerprint === asked.sealFingerprint) {
-    return refusal('token_revoked')
-  }
-  if (binding.sealRevoked) return refusal('invalid_vds')
+  // An issuer's clock may run ahead of ours: a seal that was revoked here stays so, whatever time it bears.
+  if (binding.sealRevokedBy === 'operator') return refusal('token_revoked')
+  if (binding.sealRevokedBy === 'list') return refusal('invalid_vds')
   if (binding.keyOwner !== undefined && binding.keyOwner !== asked.tokenId) {
     return refusal('key_in_use')
   }

@@ -44,7 +44,11 @@ export interface EnrollmentHouse {
 }
 
 const FcmToken = v.pipe(v.string(), v.check(validFcmToken))
-const PublicKey = v.record(v.string(), v.unknown())
+const PublicKey = v.pipe(
+  v.unknown(),
+  v.check((key) => !Array.isArray(key)),
+  v.record(v.string(), v.unknown()),
+)
 
 const EnrollBody = v.strictObject({
   vdsData: v.pipe(v.string(), v.minLength(1), v.maxLength(4096)),
@@ -86,7 +90,7 @@ async function enroll(house: EnrollmentHouse, c: Context): Promise<Response> {
   const now = house.now()
   const address = await hashedAddress(house, c)
   if (await isOverLimit(db, address, config.enrollmentsPerHour, now)) {
-    return problem('too_many_requests', { retryAfter: 3600 })
+    return tooManyEnrollments()
   }
   const body = await readJson(c.req.raw, EnrollBody, BODY_LIMIT.enrollment)
   if (!body.ok) return body.reason
@@ -94,7 +98,7 @@ async function enroll(house: EnrollmentHouse, c: Context): Promise<Response> {
   const device = await readDevice(body.value)
   if (!device.ok) return device.reason
   const statement = await readEnrollStatement(house, body.value, device.value, now)
-  if (!statement.ok) return problem('invalid_statement')
+  if (!statement.ok) return problem(statement.reason)
 
   const seal = await readSeal(house, body.value.vdsData, now)
   if (!seal.ok) return seal.reason
@@ -158,7 +162,8 @@ async function enroll(house: EnrollmentHouse, c: Context): Promise<Response> {
   if (!bound.ok) return bound.reason
   await recordBinding(house, next, judgement.replaces, bound.value.movedFrom)
   const { replaces } = judgement
-  if (replaces !== undefined && replaces.deviceKey.thumbprint !== thumbprint) {
+  // The same app with new keys is the phone that has just enrolled.
+  if (replaces !== undefined && replaces.fcmToken !== next.fcmToken) {
     c.executionCtx.waitUntil(house.tellReplaced(replaces))
   }
   return enrolled(next)
@@ -171,7 +176,7 @@ async function tryBind(
 ): Promise<Result<{ readonly movedFrom: readonly string[] }, Response>> {
   try {
     const [inserted, moved] = await house.db.batch<{ token_id: string }>([
-      ...bind(house.db, next, address),
+      ...bind(house.db, next, address, house.config.enrollmentsPerHour),
     ])
     if (inserted?.results.length === 1) {
       return ok({ movedFrom: (moved?.results ?? []).map((row) => row.token_id) })
@@ -196,7 +201,10 @@ async function tryBind(
     present,
   )
   if (judgement.act === 'repeat') return refuse(enrolled(judgement.enrollment))
-  return refuse(problem(judgement.act === 'refuse' ? judgement.code : 'unavailable'))
+  if (judgement.act === 'refuse') return refuse(problem(judgement.code))
+  const { enrollmentsPerHour } = house.config
+  const full = await isOverLimit(house.db, address, enrollmentsPerHour, next.enrolledAt)
+  return refuse(full ? tooManyEnrollments() : problem('unavailable'))
 }
 
 async function recordBinding(
@@ -285,10 +293,11 @@ async function readEnrollStatement(
   body: v.InferOutput<typeof EnrollBody>,
   device: Device,
   now: number,
-): Promise<Result<Payload<'idtoken-enroll+jwt'>, 'invalid_statement'>> {
+): Promise<Result<Payload<'idtoken-enroll+jwt'>, 'invalid_request' | 'invalid_statement'>> {
   const read = readStatement(body.statement, 'idtoken-enroll+jwt', config.issuer)
   if (!read.ok) return read
   const { payload } = read.value
+  if (payload.challenge === undefined) return refuse('invalid_request')
   const binds =
     payload.deviceId === body.deviceId &&
     payload.fcm === (await digestOf(body.fcmToken)) &&
@@ -337,12 +346,13 @@ async function refused(
   code: 'invalid_vds' | 'vds_expired' = 'invalid_vds',
   options: ProblemOptions = {},
 ): Promise<Result<never, Response>> {
-  await audit.line({ event: 'refused', at: 'enroll', reason })
+  await audit.line({ event: 'refused', where: 'enroll', reason })
   return refuse(problem(code, options))
 }
 
+/** Whether `grant` is good. One that isn't counts as none, and its fault is for the log. */
 async function isGranted(
-  { config, trust }: EnrollmentHouse,
+  { config, trust, audit }: EnrollmentHouse,
   grant: string | undefined,
   seal: VerifiedSeal,
   key: DeviceKey,
@@ -358,6 +368,7 @@ async function isGranted(
     deviceThumbprint: key.thumbprint,
     now,
   })
+  if (!verified.ok) await audit.line({ event: 'refused', where: 'grant', reason: verified.reason })
   return verified.ok
 }
 
@@ -366,6 +377,10 @@ async function hashedAddress({ config }: EnrollmentHouse, c: Context): Promise<s
   const bucket = addressBucket(c.req.raw.headers, config.clientAddressHeader)
   const key = await deriveKey(config.master, 'address', stableVersion(config.master))
   return toBase64url(await hmacSha256(key, bucket))
+}
+
+function tooManyEnrollments(): Response {
+  return problem('too_many_requests', { retryAfter: 3600 })
 }
 
 function enrolled({ tokenId, expiresAt }: Enrollment): Response {

@@ -17,8 +17,8 @@ const opaque = v.pipe(v.string(), v.regex(/^[A-Za-z0-9_.-]{1,256}$/))
 // Seconds. Milliseconds would be a date in the year 56000, and mean a client that misread the protocol.
 const issuedAt = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(99_999_999_999))
 
-/** A device's own name for itself: shown, never trusted (5-security 152). */
-export const DeviceId = v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$/))
+/** A device's own name for itself, any text without controls: shown, escaped, and never trusted (5-security 13, 152). */
+export const DeviceId = v.pipe(v.string(), v.regex(/^[^\p{Cc}\p{Cs}]{1,128}$/u))
 
 const always = { aud: v.pipe(v.string(), v.maxLength(512)), iat: issuedAt }
 
@@ -26,7 +26,8 @@ const always = { aud: v.pipe(v.string(), v.maxLength(512)), iat: issuedAt }
 const PAYLOADS = {
   'idtoken-enroll+jwt': v.strictObject({
     ...always,
-    challenge: opaque,
+    // Not a fault of the statement: whoever leaves it out has not asked for one yet (5-security 138).
+    challenge: v.optional(opaque),
     seal: digest,
     deviceId: DeviceId,
     fcm: v.optional(digest),

@@ -54,17 +54,22 @@ export async function findBinding(
   const row = await db
     .prepare(
       `SELECT e.*, k.token_id AS key_owner,
-         EXISTS (SELECT 1 FROM revoked_seal WHERE fingerprint = ?3) AS seal_revoked
+         (SELECT source FROM revoked_seal WHERE fingerprint = ?3) AS seal_revoked_by
        FROM (SELECT 1)
        LEFT JOIN enrollment e ON e.token_id = ?1
        LEFT JOIN enrollment k ON k.device_thumbprint = ?2`,
     )
     .bind(asked.tokenId, asked.thumbprint, asked.fingerprint)
-    .first<Partial<EnrollmentRow> & { key_owner: string | null; seal_revoked: number }>()
+    .first<
+      Partial<EnrollmentRow> & {
+        key_owner: string | null
+        seal_revoked_by: 'operator' | 'list' | null
+      }
+    >()
   return {
     enrollment: isRow(row) ? enrollmentOf(row) : undefined,
     keyOwner: row?.key_owner ?? undefined,
-    sealRevoked: row?.seal_revoked === 1,
+    sealRevokedBy: row?.seal_revoked_by ?? undefined,
   }
 }
 
@@ -89,13 +94,15 @@ export async function findEnrollment(
  * removal of the push token from any other tokenId (it returns those), and the address mark. Run them in one batch.
  *
  * The insert replaces a row only when the same CA's seal is newer than the revocation, or when a granted binding meets
- * one without grant, or when the enrolled key brings a newer seal; and never with a seal that was revoked meanwhile. Two enrollments at once, or an enrollment beside
- * a revocation, are decided here and nowhere else (5-security 142, 238, 351, 356).
+ * one without grant, or when the enrolled key brings a newer seal; and never with a seal that was revoked
+ * meanwhile, nor when `address` has enrolled `limit` people in the last hour. Two enrollments at once, or an enrollment
+ * beside a revocation, are decided here and nowhere else (5-security 142, 149, 238, 351, 356).
  */
 export function bind(
   db: D1Database,
   next: Enrollment,
   address: string,
+  limit: number,
 ): readonly [D1PreparedStatement, D1PreparedStatement, D1PreparedStatement, D1PreparedStatement] {
   const insert = db
     .prepare(
@@ -104,6 +111,7 @@ export function bind(
          enrolled_at, revoked_at)
        SELECT ?1, ?2, 'active', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, NULL
        WHERE NOT EXISTS (SELECT 1 FROM revoked_seal WHERE fingerprint = ?4)
+         AND (SELECT count(*) FROM enrollment_by_address WHERE address = ?16 AND enrolled_at > ?15 - 3600) < ?17
        ON CONFLICT (token_id) DO UPDATE SET
          enrollment_id = excluded.enrollment_id, status = 'active', seal_fingerprint = excluded.seal_fingerprint,
          seal_issued_at = excluded.seal_issued_at, expires_at = excluded.expires_at,
@@ -135,6 +143,8 @@ export function bind(
       next.fcmToken,
       next.statementIat,
       next.enrolledAt,
+      address,
+      limit,
     )
   return [
     insert,

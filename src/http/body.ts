@@ -4,7 +4,11 @@ import { ok, type Result, refuse } from '../result.ts'
 import { type ProblemCode, problem } from './problem.ts'
 
 /** Body limits in bytes (5-security section 1); enforced while reading, not after. */
-export const BODY_LIMIT = { api: 16 * 1024, enrollment: 64 * 1024, list: 1024 * 1024 } as const
+export const BODY_LIMIT = {
+  api: 16 * 1024,
+  enrollment: 64 * 1024,
+  list: 1024 * 1024 + 1024,
+} as const
 
 interface BodyFault {
   readonly code: Extract<
@@ -60,7 +64,10 @@ async function parseJson(request: Request, limit: number): Promise<Result<unknow
   const bytes = await readLimited(request.body, limit)
   if (bytes === undefined) return refuse({ code: 'payload_too_large' })
   try {
-    return ok(JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)))
+    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+    const value: unknown = JSON.parse(text)
+    // A schema of an object without members would take a list for one.
+    return Array.isArray(value) ? refuse({ code: 'invalid_request' }) : ok(value)
   } catch {
     return refuse({ code: 'invalid_request' })
   }

@@ -83,6 +83,8 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
   protected abstract readonly house: LoginHouse
   /** Whether this instance has seen the audit row stored; after an eviction it is simply written again. */
   #audited = false
+  /** Whether this instance has written the line of the log, which a second try at the row must not repeat. */
+  #logged = false
 
   /** Begins the login. Called once, on a fresh id. */
   async create(asked: Asked, addressee: Addressee): Promise<Started> {
@@ -243,9 +245,9 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
   /** The socket of the browser that began. The Worker has checked the token; the Origin is checked here. */
   override async fetch(request: Request): Promise<Response> {
     let before = this.#load()
-    if (before === undefined) return closedSocket(CLOSE.noSuchSession, 'no such session')
+    if (before === undefined) return closedSocket(request, CLOSE.noSuchSession, 'no such session')
     if (!this.#mayConnect(before.session, request.headers.get('Origin'))) {
-      return closedSocket(CLOSE.badToken, 'origin not registered')
+      return closedSocket(request, CLOSE.badToken, 'origin not registered')
     }
     const code = await this.#codeOf(before.session)
     let kept = await this.#openResult(before.session)
@@ -257,13 +259,13 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
       kept = await this.#openResult(before.session)
       loaded = this.#load()
     }
-    if (loaded === undefined) return closedSocket(CLOSE.noSuchSession, 'no such session')
+    if (loaded === undefined) return closedSocket(request, CLOSE.noSuchSession, 'no such session')
     const session = settle(loaded.session, this.house.now())
     const delivery = kept?.delivery ?? null
     // A result that the back end has fetched is gone, and the login with it.
     const redeemed = session.state === 'approved' && delivery === null
     if (redeemed || isOver(session, this.house.now())) {
-      return closedSocket(CLOSE.noSuchSession, 'no such session')
+      return closedSocket(request, CLOSE.noSuchSession, 'no such session')
     }
     for (const socket of this.ctx.getWebSockets()) close(socket, CLOSE.replaced, 'replaced')
     const { 0: client, 1: server } = new WebSocketPair()
@@ -301,7 +303,7 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
       this.#conclude(session, null)
     }
     if (isOver(session, now)) await this.#forget(session, now)
-    else await this.ctx.storage.setAlarm(nextLook(session))
+    else if (session === loaded.session) await this.ctx.storage.setAlarm(nextLook(session))
   }
 
   #load(): Loaded | undefined {
@@ -383,6 +385,8 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
     // "Not me" is awaited by its caller; an expiry needs no word, the inbox knows the deadline.
     if (how !== undefined && how !== 'not_me') this.ctx.waitUntil(this.#tellInbox(session, how))
     this.ctx.waitUntil(this.#audit(session))
+    // The next look replaces the one at the deadline, which would find nothing to do: every alarm is a request.
+    this.ctx.waitUntil(this.ctx.storage.setAlarm(nextLook(session)))
   }
 
   async #tellInbox({ addressee, sessionId }: Session, how: LoginEnd): Promise<void> {
@@ -393,8 +397,10 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
   /** Writes the audit row, at least once; the row itself is insert-or-ignore. `false` when D1 would not take it. */
   async #audit(session: Session): Promise<boolean> {
     if (this.#audited) return true
+    const line = !this.#logged
+    this.#logged = true
     try {
-      await this.house.audit.record(await endedEvent(session))
+      await this.house.audit.record(await endedEvent(session), { line })
       this.#audited = true
       return true
     } catch {
@@ -453,16 +459,17 @@ export async function inboxName(master: MasterSecret, tokenId: string): Promise<
   return toBase64url(await hmacSha256(key, tokenId))
 }
 
-/** The answer to a handshake that ends at once with `code`. */
-export function closedSocket(code: number, reason: string): Response {
+/** The answer to the handshake `request` that ends at once with `code`. */
+export function closedSocket(request: Request, code: number, reason: string): Response {
   const { 0: client, 1: server } = new WebSocketPair()
   server.accept()
   server.close(code, reason)
-  return new Response(null, {
-    status: 101,
-    webSocket: client,
-    headers: { 'Sec-WebSocket-Protocol': 'idtoken.v1' },
-  })
+  const offered = (request.headers.get('Sec-WebSocket-Protocol') ?? '').split(/\s*,\s*/)
+  // A browser gives up on a protocol that it didn't offer, and never learns the code (RFC 6455 section 4.1).
+  const headers = new Headers(
+    offered.includes('idtoken.v1') ? { 'Sec-WebSocket-Protocol': 'idtoken.v1' } : {},
+  )
+  return new Response(null, { status: 101, webSocket: client, headers })
 }
 
 function close(socket: WebSocket, code: number, reason: string): void {

@@ -81,7 +81,7 @@ async function verify(house: LoginRoutesHouse, c: Context): Promise<Response> {
   const approved = await session.approve(facts.approval, facts.granted)
   if (approved.ok) return json({ status: 'approved' })
   const reason = [approved.reason, ...facts.sealFaults].join(' ')
-  await house.audit.line({ event: 'refused', at: 'verify', reason })
+  await house.audit.line({ event: 'refused', where: 'verify', reason })
   return faultAnswer(approved.reason)
 }
 
@@ -133,11 +133,11 @@ async function socket(house: LoginRoutesHouse, c: Context): Promise<Response> {
 
   const sessionId = c.req.param('sessionId') ?? ''
   const session = house.sessionOf(sessionId)
-  if (session === undefined) return closedSocket(CLOSE.noSuchSession, 'no such session')
+  if (session === undefined) return closedSocket(request, CLOSE.noSuchSession, 'no such session')
   const protocols = (request.headers.get('Sec-WebSocket-Protocol') ?? '').split(/\s*,\s*/)
   const [protocol, token = ''] = protocols
   const known = await isSocketToken(house.config.master, sessionId, token)
-  if (protocol !== 'idtoken.v1' || !known) return closedSocket(CLOSE.badToken, 'bad token')
+  if (protocol !== 'idtoken.v1' || !known) return closedSocket(request, CLOSE.badToken, 'bad token')
   return session.fetch(request)
 }
 

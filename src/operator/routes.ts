@@ -15,12 +15,17 @@ import { only } from '../http/method.ts'
 import { json, problem } from '../http/problem.ts'
 import type { KeyRing } from '../keys/key-ring.ts'
 import { readRevocationList } from '../seal/revocation-list.ts'
-import { acceptRevocationList, acceptTrustList, type TrustLists } from '../seal/store.ts'
+import {
+  acceptRevocationList,
+  acceptTrustList,
+  findRevocationList,
+  type TrustLists,
+} from '../seal/store.ts'
 import { readTrustList } from '../seal/trust-list.ts'
 import { hashSecret } from '../services/authenticate.ts'
 import { readMetadata, ServiceId, ServiceRegistration } from '../services/service.ts'
 import { findService, putService, rotateSecret } from '../services/store.ts'
-import { checkTrustList, examine } from './health.ts'
+import { checkRevocationList, checkTrustList, examine } from './health.ts'
 import { isSchemaCurrent } from './store.ts'
 
 export interface OperatorHouse {
@@ -38,6 +43,13 @@ export interface OperatorHouse {
 
 /** The one operator there is until operators are enrolled as people. */
 const ACTOR = 'bootstrap'
+
+const SecretBody = v.strictObject({
+  /** A secret that leaked must end now; one that is merely old may go on while the service changes over. */
+  endOthers: v.optional(v.boolean(), false),
+})
+/** How long the present secrets of a service go on beside a new one, in seconds. */
+const SECRET_OVERLAP = 24 * 3600
 
 const TrustListBody = v.strictObject({ trustList: v.string() })
 const RevocationListBody = v.strictObject({ revocationList: v.string() })
@@ -87,6 +99,7 @@ async function health({ config, db, keys, trust, now }: OperatorHouse): Promise<
     signingKeys: async () => ((await keys.check()).ok ? 'ok' : 'failing'),
     trustList: async () =>
       checkTrustList(await trust.current(), now(), config.trustListGraceSeconds),
+    revocationList: async () => checkRevocationList(await findRevocationList(db), now()),
   })
   return json(found, found.status === 'ok' ? 200 : 503)
 }
@@ -124,13 +137,14 @@ async function registerService(house: OperatorHouse, c: Context): Promise<Respon
 
 async function newSecret(house: OperatorHouse, c: Context): Promise<Response> {
   const { db, audit, now, random } = house
-  const body = await readJson(c.req.raw, v.strictObject({}))
+  const body = await readJson(c.req.raw, SecretBody)
   if (!body.ok) return body.reason
   const service = await findService(db, c.req.param('serviceId') ?? '')
   if (service === undefined) return problem('not_found')
   const secret = toBase64url(random(32))
   const { serviceId } = service
-  await rotateSecret(db, serviceId, { hash: await hashSecret(secret) }, now()).run()
+  const overlap = body.value.endOthers ? 0 : SECRET_OVERLAP
+  await rotateSecret(db, serviceId, { hash: await hashSecret(secret) }, overlap, now()).run()
   await audit.record({
     event: 'service_changed',
     service: serviceId,
@@ -171,7 +185,7 @@ async function installRevocationList(house: OperatorHouse, c: Context): Promise<
 }
 
 async function refuseList(audit: Audit, reason: string): Promise<Response> {
-  await audit.line({ event: 'refused', at: 'list', reason })
+  await audit.line({ event: 'refused', where: 'list', reason })
   return problem('invalid_request')
 }
 

@@ -7,8 +7,8 @@ import { type JwsFault, openJws } from './list-jws.ts'
 import { pinnedKey } from './trust-list.ts'
 
 export const REVOCATION_LIST_TYP = 'revocationlist+jwt'
-/** About 70,000 fingerprints. */
-const MAX_LENGTH = 4 * 1024 * 1024
+/** About 17,000 fingerprints: what one request body and one bound parameter of D1 take with room to spare. */
+const MAX_LENGTH = 1024 * 1024
 
 const seconds = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
 const fingerprint = v.pipe(

@@ -93,3 +93,13 @@ export async function acceptRevocationList(
   ])
   return (accepted?.results.length ?? 0) === 1
 }
+
+/** Until when the revocation list in force is fresh (Unix seconds); `undefined` when none was ever accepted. */
+export async function findRevocationList(
+  db: D1Database,
+): Promise<{ readonly nextUpdate: number } | undefined> {
+  const row = await db
+    .prepare('SELECT next_update FROM revocation_list WHERE id = 1')
+    .first<{ next_update: number }>()
+  return row === null ? undefined : { nextUpdate: row.next_update }
+}

@@ -43,7 +43,8 @@ export interface Service extends ServiceMetadata {
 export const ServiceId = v.pipe(v.string(), v.regex(/^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$/))
 
 const scopeList = v.pipe(v.array(v.pipe(v.string(), v.maxLength(64))), v.maxLength(32))
-const httpsUrl = v.pipe(v.string(), v.maxLength(512), v.url())
+// Printable ASCII without a fragment: `URL` would drop blanks and newlines, and we keep the text as it was written.
+const httpsUrl = v.pipe(v.string(), v.maxLength(512), v.regex(/^[\x21\x22\x24-\x7e]+$/), v.url())
 // Control characters would travel to phones, pages and logs; everything else is a name somebody may have.
 const displayName = v.pipe(
   v.string(),
@@ -135,7 +136,7 @@ export function sectorOf(service: ServiceMetadata): string {
 
 function isPublicUrl(text: string, loopback: boolean): boolean {
   const url = new URL(text)
-  if (url.username !== '' || url.password !== '' || url.hash !== '') return false
+  if (url.username !== '' || url.password !== '') return false
   return isAllowedHost(url, loopback)
 }
 
@@ -151,5 +152,7 @@ function isAllowedHost(url: URL, loopback: boolean): boolean {
   if (url.protocol !== 'https:') return false
   // A literal address is never the public home of a service, and a private one would aim inside somebody's network.
   const literal = url.hostname.startsWith('[') || /^[\d.]+$/.test(url.hostname)
-  return !literal && url.hostname.includes('.') && !url.hostname.includes('*')
+  // Neither is a name of the own machine or network, nor the absolute form of a name: to a browser another origin.
+  const inward = /(?:\.|\.localhost|\.local)$/.test(url.hostname)
+  return !literal && !inward && url.hostname.includes('.') && !url.hostname.includes('*')
 }

@@ -77,16 +77,15 @@ export function putService(
   ]
 }
 
-/** How long the present secrets of a service go on beside a new one, in seconds. */
-const SECRET_OVERLAP = 24 * 3600
-
 /**
- * A statement that gives `serviceId` the secret `next` at `now` (Unix seconds); its present ones live a day longer. One statement, so that two rotations at once can't lose a secret that was shown.
+ * A statement that gives `serviceId` the secret `next` at `now` (Unix seconds); its present ones live `overlap` seconds
+ * longer. One statement, so that two rotations at once can't lose a secret that was shown.
  */
 export function rotateSecret(
   db: D1Database,
   serviceId: string,
   next: SecretHash,
+  overlap: number,
   now: number,
 ): D1PreparedStatement {
   return db
@@ -101,5 +100,5 @@ export function rotateSecret(
          )
        ) WHERE service_id = ?1 RETURNING service_id`,
     )
-    .bind(serviceId, JSON.stringify(next), now + SECRET_OVERLAP, now)
+    .bind(serviceId, JSON.stringify(next), now + overlap, now)
 }
