@@ -103,3 +103,10 @@ CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit
 BEGIN
   SELECT RAISE(ABORT, 'audit rows are append-only');
 END;
+
+-- REPLACE deletes without asking the trigger above. A row that exists already stands; the second one is dropped.
+CREATE TRIGGER audit_no_replace BEFORE INSERT ON audit
+WHEN EXISTS (SELECT 1 FROM audit WHERE id = NEW.id OR login = NEW.login)
+BEGIN
+  SELECT RAISE(IGNORE);
+END;

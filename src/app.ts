@@ -2,7 +2,8 @@
  * The only composition: configuration in, capabilities mounted. Rooms get what they reach for from here and know nothing
  * of each other's wiring. Deleting a capability is deleting its folder and its line in `createApp`.
  */
-import { type Context, Hono } from 'hono'
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { Hono } from 'hono'
 import { type Audit, auditOf } from './audit/store.ts'
 import { type Config, readConfig } from './config.ts'
 import { finishDirect } from './direct/door.ts'
@@ -46,7 +47,7 @@ export function buildHouse(env: Env): Result<House, string> {
   if (!read.ok) return read
   const config = read.value
   const { issuer, master } = config
-  const audit = auditOf(env.DB, master, millis)
+  const audit = auditOf(env.DB, master, millis, () => requestIds.getStore())
   const keys = createKeyRing({ db: env.DB, master, issuer, now: seconds })
   const trust = trustListsOf(env.DB, config.trustListKeys)
   const inboxOf = async (tokenId: string) =>
@@ -67,7 +68,7 @@ export function buildHouse(env: Env): Result<House, string> {
 export function createApp(house: House): Hono {
   const { config, env, audit, keys, trust } = house
   const { inboxOf } = house.login
-  const { sessionOf } = house.inbox
+  const sessionOf = (sessionId: string) => sessionStub(env.LOGIN_SESSION, sessionId)
   const base = { config, db: env.DB, audit, trust, now: seconds, random }
   const start = startHouse(house)
 
@@ -116,7 +117,7 @@ async function tellReplaced({ config }: House, { fcmToken, deviceKey }: Enrollme
   await sendPush(config.fcm, buildMessage({ fcmToken, now, deadline, login, notice: 'replaced' }))
 }
 
-function startHouse({ config, env, audit, keys, login, inbox }: House): StartHouse {
+function startHouse({ config, env, audit, keys, login }: House): StartHouse {
   return {
     issuer: config.issuer,
     now: millis,
@@ -130,7 +131,7 @@ function startHouse({ config, env, audit, keys, login, inbox }: House): StartHou
         report: (reason) => void audit.line({ event: 'push_failed', reason }),
       }),
     forgetPushToken: (tokenId, fcmToken) => clearFcmToken(env.DB, tokenId, fcmToken),
-    tellPushFailed: async (sessionId) => inbox.sessionOf(sessionId)?.pushFailed(),
+    tellPushFailed: async (sessionId) => sessionStub(env.LOGIN_SESSION, sessionId)?.pushFailed(),
   }
 }
 
@@ -145,10 +146,9 @@ export async function serve(
   ctx: ExecutionContext,
 ): Promise<Response> {
   const requestId = crypto.randomUUID()
-  requestIds.set(request, requestId)
   const answer = isOversized(request)
     ? problem('invalid_request')
-    : await app.fetch(request, env, ctx)
+    : await requestIds.run(requestId, async () => app.fetch(request, env, ctx))
   return secured(answer, requestId)
 }
 
@@ -161,15 +161,15 @@ function isOversized({ url, headers }: Request): boolean {
 }
 
 /** The id under which a request is answered and logged. */
-const requestIds = new WeakMap<Request, string>()
+const requestIds = new AsyncLocalStorage<string>()
 
-function failed(error: Error, c: Context): Response {
+function failed(error: Error): Response {
   const storage = isStorageFault(error)
   console.log(
     JSON.stringify({
       at: new Date().toISOString(),
       event: 'failed',
-      requestId: requestIds.get(c.req.raw),
+      requestId: requestIds.getStore(),
       kind: storage ? 'storage' : error.name,
     }),
   )

@@ -10,32 +10,58 @@ export interface Audit {
    * @throws when D1 does; the act is already done by then, and a login's object tries again.
    */
   record(event: AuditEvent, options?: { readonly line?: boolean }): Promise<void>
-  /** A statement that writes the row of `event`, for a batch with the change it belongs to. */
-  statement(event: AuditEvent): Promise<D1PreparedStatement>
+  /**
+   * A statement that writes the row of `event`, for one batch with the change it belongs to: both are stored or neither.
+   * Where the change is conditional, `guard` is the query that finds it done.
+   */
+  statement(event: AuditEvent, guard?: Guard): Promise<D1PreparedStatement>
   /** The line alone: for statements that ran in a batch, and for events that are not kept. */
   line(event: AuditEvent): Promise<void>
 }
 
-/** The audit of one Worker; `now` is Unix milliseconds. */
-export function auditOf(db: D1Database, master: MasterSecret, now: () => number): Audit {
+/** A query with one parameter that has a row exactly when the act took place. */
+export interface Guard {
+  readonly query: string
+  readonly value: string
+}
+
+const ALWAYS: Guard = { query: 'SELECT ?', value: '' }
+
+/**
+ * The audit of one Worker; `now` is Unix milliseconds. `requestId` is that of the request being answered; an object that
+ * acts by itself has none.
+ */
+export function auditOf(
+  db: D1Database,
+  master: MasterSecret,
+  now: () => number,
+  requestId: () => string | undefined,
+): Audit {
   async function subjectOf(event: AuditEvent): Promise<string | undefined> {
     if (!('tokenId' in event)) return undefined
     const key = await deriveKey(master, 'audit', stableVersion(master))
     return toBase64url(await hmacSha256(key, event.tokenId)).slice(0, 22)
   }
 
+  async function recorded(event: AuditEvent): Promise<Record<string, unknown>> {
+    const id = requestId()
+    return { ...recordOf(event, await subjectOf(event)), ...(id && { requestId: id }) }
+  }
+
   async function line(event: AuditEvent): Promise<void> {
-    const record = recordOf(event, await subjectOf(event))
+    const record = await recorded(event)
     const at = new Date(now()).toISOString()
     console.log(JSON.stringify({ at, event: event.event, ...record }))
   }
 
-  async function statement(event: AuditEvent): Promise<D1PreparedStatement> {
+  async function statement(event: AuditEvent, guard: Guard = ALWAYS): Promise<D1PreparedStatement> {
     const login = event.event === 'login' ? event.login : null
-    const detail = JSON.stringify(recordOf(event, await subjectOf(event)))
+    const detail = JSON.stringify(await recorded(event))
     return db
-      .prepare('INSERT OR IGNORE INTO audit (at, event, login, detail) VALUES (?, ?, ?, ?)')
-      .bind(Math.floor(now() / 1000), event.event, login, detail)
+      .prepare(
+        `INSERT OR IGNORE INTO audit (at, event, login, detail) SELECT ?, ?, ?, ? WHERE EXISTS (${guard.query})`,
+      )
+      .bind(Math.floor(now() / 1000), event.event, login, detail, guard.value)
   }
 
   return {

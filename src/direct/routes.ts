@@ -89,17 +89,22 @@ async function preflight(house: DirectRoutesHouse, c: Context): Promise<Response
 }
 
 async function initiate(house: DirectRoutesHouse, c: Context): Promise<Response> {
+  const origin = c.req.header('Origin')
   const body = await readJson(c.req.raw, InitiateBody)
-  if (!body.ok) return body.reason
+  // Nothing is asked of D1 for a malformed request, so no service is known that would let its page read the answer.
+  if (!body.ok) return withCors(body.reason, origin, false)
   const standing = await standingOf(house.db, body.value.tokenId, body.value.serviceId)
   const caller = await identifyCaller(house, c, body.value.serviceId, standing.service)
   const answer = caller.ok
     ? await begin(house, c, body.value, standing, caller.value)
     : caller.reason
-  const origin = c.req.header('Origin')
-  if (origin !== undefined && standing.service?.origins.includes(origin)) {
-    answer.headers.set('Access-Control-Allow-Origin', origin)
-  }
+  const known = origin !== undefined && standing.service?.origins.includes(origin) === true
+  return withCors(answer, origin, known)
+}
+
+/** `answer`, readable for the page at `origin` when it is `known`. */
+function withCors(answer: Response, origin: string | undefined, known: boolean): Response {
+  if (known && origin !== undefined) answer.headers.set('Access-Control-Allow-Origin', origin)
   answer.headers.set('Vary', 'Origin')
   return answer
 }

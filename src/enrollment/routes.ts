@@ -4,6 +4,7 @@
  */
 import { type Context, Hono } from 'hono'
 import * as v from 'valibot'
+import type { AuditEvent } from '../audit/events.ts'
 import type { Audit } from '../audit/store.ts'
 import { sha256, toBase64url } from '../bytes.ts'
 import type { Config } from '../config.ts'
@@ -158,10 +159,20 @@ async function enroll(house: EnrollmentHouse, c: Context): Promise<Response> {
     enrolledAt: now,
     revokedAt: null,
   }
-  const bound = await tryBind(house, next, address)
-  if (!bound.ok) return bound.reason
-  await recordBinding(house, next, judgement.replaces, bound.value.movedFrom)
   const { replaces } = judgement
+  const event: AuditEvent = {
+    event: 'enrolled',
+    tokenId,
+    device: thumbprint,
+    granted,
+    replaced: replaces !== undefined,
+  }
+  const bound = await tryBind(house, next, address, event)
+  if (!bound.ok) return bound.reason
+  await audit.line(event)
+  for (const loser of bound.value.movedFrom) {
+    await audit.record({ event: 'push_token_moved', tokenId: loser })
+  }
   // The same app with new keys is the phone that has just enrolled.
   if (replaces !== undefined && replaces.fcmToken !== next.fcmToken) {
     c.executionCtx.waitUntil(house.tellReplaced(replaces))
@@ -173,10 +184,16 @@ async function tryBind(
   house: EnrollmentHouse,
   next: Enrollment,
   address: string,
+  event: AuditEvent,
 ): Promise<Result<{ readonly movedFrom: readonly string[] }, Response>> {
+  const row = await house.audit.statement(event, {
+    query: 'SELECT 1 FROM enrollment WHERE enrollment_id = ?',
+    value: next.enrollmentId,
+  })
   try {
     const [inserted, moved] = await house.db.batch<{ token_id: string }>([
       ...bind(house.db, next, address, house.config.enrollmentsPerHour),
+      row,
     ])
     if (inserted?.results.length === 1) {
       return ok({ movedFrom: (moved?.results ?? []).map((row) => row.token_id) })
@@ -205,22 +222,6 @@ async function tryBind(
   const { enrollmentsPerHour } = house.config
   const full = await isOverLimit(house.db, address, enrollmentsPerHour, next.enrolledAt)
   return refuse(full ? tooManyEnrollments() : problem('unavailable'))
-}
-
-async function recordBinding(
-  { audit }: EnrollmentHouse,
-  next: Enrollment,
-  replaces: Enrollment | undefined,
-  movedFrom: readonly string[],
-): Promise<void> {
-  await audit.record({
-    event: 'enrolled',
-    tokenId: next.tokenId,
-    device: next.deviceKey.thumbprint,
-    granted: next.granted,
-    replaced: replaces !== undefined,
-  })
-  for (const tokenId of movedFrom) await audit.record({ event: 'push_token_moved', tokenId })
 }
 
 async function update(house: EnrollmentHouse, c: Context): Promise<Response> {

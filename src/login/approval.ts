@@ -15,18 +15,21 @@ import type { Granted } from './door.ts'
 import type { Approval, Signer } from './session.ts'
 import type { Standing } from './store.ts'
 
-/** Who signed `statement`, by the enrollment of the tokenId that it names. */
+/** Who signed `statement`, by the enrollment of the tokenId that it names. `now` in Unix seconds. */
 export async function signerOf(
   statement: Statement<StatementType>,
   tokenId: string,
   standing: Standing,
+  now: number,
 ): Promise<Signer> {
-  const { enrollment, disabledServices } = standing
+  const { enrollment, sealRevoked, disabledServices } = standing
+  const expired = enrollment !== undefined && now > enrollment.expiresAt
   return {
     tokenId,
     thumbprint: statement.kid,
     signed: enrollment !== undefined && (await isSignedBy(statement, enrollment.deviceKey)),
     enrollment: enrollment?.status ?? 'absent',
+    seal: sealRevoked ? 'invalid_vds' : expired ? 'vds_expired' : 'stands',
     disabledServices,
   }
 }
@@ -48,7 +51,7 @@ export async function gatherApproval(
   now: number,
 ): Promise<ApprovalFacts> {
   const { payload } = statement
-  const signer = await signerOf(statement, payload.tokenId, standing)
+  const signer = await signerOf(statement, payload.tokenId, standing, now)
   const seal = signer.signed
     ? await judgeSeal(vdsData, payload, standing, trust, now)
     : { verdict: 'invalid_vds' as const, faults: ['unsigned'] }

@@ -9,14 +9,19 @@ import {
   start,
   tidy,
 } from './budget.ts'
-import type { LoginSessionObject } from './object.ts'
 import type { RejectionReason } from './session.ts'
+
+/** What the inbox asks of the object of an open login. */
+export interface OpenLoginObject {
+  isOpen(): Promise<boolean>
+  cancel(reason: RejectionReason): Promise<void>
+}
 
 /** What the inbox needs from the composition. */
 export interface InboxHouse {
   /** Unix milliseconds. */
   readonly now: () => number
-  readonly sessionOf: (sessionId: string) => DurableObjectStub<LoginSessionObject> | undefined
+  readonly sessionOf: (sessionId: string) => OpenLoginObject | undefined
 }
 
 const DAY = 24 * 60 * 60_000

@@ -58,7 +58,7 @@ async function claim(house: LoginRoutesHouse, c: Context): Promise<Response> {
   const read = await readAct(house, c, 'idtoken-claim+jwt')
   if (!read.ok) return read.answer
   const { statement, session, standing } = read
-  const signer = await signerOf(statement, statement.payload.tokenId, standing)
+  const signer = await signerOf(statement, statement.payload.tokenId, standing, house.now())
   const claimed = await session.claim(signer)
   return claimed.ok ? json(claimBody(claimed.value)) : faultAnswer(claimed.reason)
 }
@@ -91,7 +91,7 @@ async function reject(house: LoginRoutesHouse, c: Context): Promise<Response> {
   const { statement, session, standing } = read
   const { payload } = statement
   const denied = await session.deny({
-    signer: await signerOf(statement, payload.tokenId, standing),
+    signer: await signerOf(statement, payload.tokenId, standing, house.now()),
     digest: await decisionDigest(payload),
     nonce: payload.nonce,
     reason: payload.reason,

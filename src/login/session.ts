@@ -82,6 +82,8 @@ export interface Signer {
   /** Whether the enrolled key of `tokenId` is that key and signed the statement. */
   readonly signed: boolean
   readonly enrollment: 'active' | 'revoked' | 'absent'
+  /** What the enrolled seal is worth now, as far as D1 knows: an approval brings the seal itself and is judged by it. */
+  readonly seal: 'stands' | 'invalid_vds' | 'vds_expired'
   /** Services that are switched off now. */
   readonly disabledServices: readonly string[]
 }
@@ -166,6 +168,7 @@ export function claim(session: Session, signer: Signer, now: number): Result<Ses
   if (!isAddressed(session, signer)) return refuse('session_not_found')
   const barred = standingFault(session, signer)
   if (barred !== undefined) return refuse(barred)
+  if (signer.seal !== 'stands') return refuse(signer.seal)
   if (session.state === 'claimed') return ok(session)
   const deadline = Math.min(now + ATTEMPT_MS, session.attempt.latestDeadline)
   return ok({
