@@ -2,11 +2,14 @@
  * What the worker tests share: the development issuer's acts, a person whose every signature can be bent, and calls over
  * the Worker's own fetch. Nothing is faked but FCM, which is a server of its own behind HTTP.
  */
-import { createExecutionContext, waitOnExecutionContext } from 'cloudflare:test'
+import { createExecutionContext, runInDurableObject, waitOnExecutionContext } from 'cloudflare:test'
 import { env, exports } from 'cloudflare:workers'
 import { CompactSign, calculateJwkThumbprint, exportJWK, generateKeyPair, type JWK } from 'jose'
 import { buildHouse, createApp, serve } from '../../src/app.ts'
 import { type Bytes, sha256, toBase64url, utf8 } from '../../src/bytes.ts'
+import { parseMasterSecret } from '../../src/keys/master-secret.ts'
+import { inboxName } from '../../src/login/object.ts'
+import type { Session } from '../../src/login/session.ts'
 import { makeGrant, makeRevocationList, makeSeal, makeTrustList } from '../../src/seal/make.ts'
 import type { StatedIdentity } from '../../src/seal/payload.ts'
 import { OPERATOR_TOKEN, type TestKey } from './bindings.ts'
@@ -37,13 +40,14 @@ export interface Answer {
   readonly body: any
 }
 
-async function answerOf(response: Response): Promise<Answer> {
+/** `response` with its body read: JSON parsed, anything else as text. */
+export async function answerOf(response: Response): Promise<Answer> {
   const text = await response.text()
   const isJson = /json/.test(response.headers.get('Content-Type') ?? '')
   return {
     status: response.status,
     headers: response.headers,
-    body: isJson ? JSON.parse(text) : text,
+    body: isJson && text !== '' ? JSON.parse(text) : text,
   }
 }
 
@@ -464,6 +468,51 @@ export async function newPushToken(): Promise<string> {
 
 export async function scriptPush(token: string, script: unknown): Promise<void> {
   await fetch(`${FCM_ORIGIN}/script`, { method: 'POST', body: JSON.stringify({ token, script }) })
+}
+
+/* ---- behind the doors ---- */
+
+/** The object of a login. */
+export function loginObject(sessionId: string) {
+  return env.LOGIN_SESSION.get(env.LOGIN_SESSION.idFromString(sessionId.slice(5)))
+}
+
+/** The inbox of a person. */
+export async function inboxObject(tokenId: string) {
+  const master = parseMasterSecret(env.MASTER_SECRET)
+  if (!master.ok) throw new Error(master.reason)
+  return env.PHONE_INBOX.getByName(await inboxName(master.value, tokenId))
+}
+
+/** A login as its object stores it, or `undefined` when nothing is stored. */
+export function storedLogin(sessionId: string): Promise<Session | undefined> {
+  return runInDurableObject(loginObject(sessionId), (_object, { storage }) => {
+    const tables = storage.sql.exec("SELECT 1 FROM sqlite_master WHERE name = 'login'").toArray()
+    if (tables.length === 0) return undefined
+    return JSON.parse(
+      String(storage.sql.exec('SELECT session FROM login').one().session),
+    ) as Session
+  })
+}
+
+/** The audit rows of a login: one, once it has ended. */
+export async function loginAudit(sessionId: string): Promise<Record<string, unknown>[]> {
+  const { results } = await env.DB.prepare(
+    "SELECT detail FROM audit WHERE event = 'login' AND login = ?",
+  )
+    .bind(toBase64url(await sha256(sessionId)))
+    .all<{ detail: string }>()
+  return results.map(({ detail }) => JSON.parse(detail))
+}
+
+/** Waits until `look` gives something true, or a list that isn't empty: for what happens after an answer. */
+export async function eventually<T>(look: () => Promise<T>): Promise<T> {
+  for (let looks = 0; ; looks++) {
+    const seen = await look()
+    const there = Array.isArray(seen) ? seen.length > 0 : Boolean(seen)
+    if (there || looks === 100) return seen
+    await scheduler.wait(20)
+  }
 }
 
 /* ---- the browser ---- */

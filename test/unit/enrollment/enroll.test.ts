@@ -43,7 +43,7 @@ function outcome(
 ): string {
   const judgement = judge(
     { ...asked, ...changes },
-    { keyOwner: undefined, sealRevoked: false, enrollment, ...binding },
+    { keyOwner: undefined, sealRevokedBy: undefined, enrollment, ...binding },
   )
   return judgement.act === 'refuse' ? judgement.code : judgement.act
 }
@@ -63,7 +63,9 @@ describe('142 enroll: an active tokenId', () => {
   })
   test('without a grant it gives way to one with, and to no other', () => {
     const poor = { ...active, granted: false }
-    expect(judge(asked, { enrollment: poor, keyOwner: undefined, sealRevoked: false })).toEqual({
+    expect(
+      judge(asked, { enrollment: poor, keyOwner: undefined, sealRevokedBy: undefined }),
+    ).toEqual({
       act: 'bind',
       replaces: poor,
     })
@@ -83,21 +85,30 @@ describe('144 enroll: a revoked tokenId', () => {
     expect(
       judge(
         { ...asked, sealIssuedAt: REVOKED_AT + 1 },
-        { enrollment: revoked, keyOwner: undefined, sealRevoked: false },
+        { enrollment: revoked, keyOwner: undefined, sealRevokedBy: undefined },
       ),
     ).toEqual({ act: 'bind', replaces: undefined })
   })
   test('does not with a seal issued before it, or in its second', () => {
     expect(outcome(revoked, same)).toBe('token_revoked')
     expect(outcome(revoked, { sealIssuedAt: REVOKED_AT })).toBe('token_revoked')
-    expect(outcome(revoked, { sealIssuedAt: REVOKED_AT }, { sealRevoked: true })).toBe(
+    expect(outcome(revoked, { sealIssuedAt: REVOKED_AT }, { sealRevokedBy: 'list' })).toBe(
       'token_revoked',
     )
   })
   test('does not with the revoked seal itself, though its clock ran ahead of ours', () => {
     const ahead = { ...revoked, sealIssuedAt: REVOKED_AT + 200 }
     const changes = { sealFingerprint: 'old', sealIssuedAt: REVOKED_AT + 200 }
-    expect(outcome(ahead, changes, { sealRevoked: true })).toBe('token_revoked')
+    expect(outcome(ahead, changes, { sealRevokedBy: 'operator' })).toBe('token_revoked')
+    // Nor when another seal has taken its place meanwhile.
+    const replaced = {
+      ...active,
+      granted: false,
+      sealFingerprint: 'next',
+      sealIssuedAt: 2300,
+      revokedAt: REVOKED_AT,
+    }
+    expect(outcome(replaced, changes, { sealRevokedBy: 'operator' })).toBe('token_revoked')
   })
   test('a grant lets no seal through that a former revocation ended', () => {
     const again = { ...active, granted: false, sealIssuedAt: 2500, revokedAt: REVOKED_AT }
@@ -107,9 +118,9 @@ describe('144 enroll: a revoked tokenId', () => {
 })
 
 test('157 enroll: a seal on the imported list is refused, also when it is bound already', () => {
-  expect(outcome(undefined, {}, { sealRevoked: true })).toBe('invalid_vds')
-  expect(outcome(revoked, {}, { sealRevoked: true })).toBe('invalid_vds')
-  expect(outcome(active, same, { sealRevoked: true })).toBe('invalid_vds')
+  expect(outcome(undefined, {}, { sealRevokedBy: 'list' })).toBe('invalid_vds')
+  expect(outcome(revoked, {}, { sealRevokedBy: 'list' })).toBe('invalid_vds')
+  expect(outcome(active, same, { sealRevokedBy: 'list' })).toBe('invalid_vds')
 })
 
 test('356 enroll: a tokenId belongs to the CA that enrolled it first, active or revoked', () => {
@@ -126,7 +137,7 @@ test('enroll: one key answers for one tokenId', () => {
 })
 
 test('2-protocol 3: when several checks fail, the first in the order names the answer', () => {
-  const all = { keyOwner: 'U', sealRevoked: true }
+  const all = { keyOwner: 'U', sealRevokedBy: 'list' } as const
   expect(outcome(active, { sealIssuedAt: 1 }, all)).toBe('already_enrolled')
   expect(outcome(revoked, { sealIssuedAt: 1 }, all)).toBe('token_revoked')
   expect(outcome(revoked, {}, all)).toBe('invalid_vds')

@@ -225,6 +225,8 @@ describe('118 statement: the signature is 64 bytes r‖s', () => {
       'base64url',
     )
     const bent = Buffer.concat([good, Buffer.alloc(64)]).subarray(0, length)
+    // Refused by its form, before any key is asked.
+    expect(readStatement(`${input}.${bent.toString('base64url')}`, TYP, ISSUER)).toEqual(REFUSED)
     expect(await accepted(`${input}.${bent.toString('base64url')}`)).toBe(false)
   })
 

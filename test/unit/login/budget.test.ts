@@ -61,6 +61,18 @@ describe('the push budget', () => {
     expect(pushes(8, MINUTE, 'approved')).toHaveLength(8)
   })
 
+  test('256 inbox: a push in the very millisecond of a success counts', () => {
+    let { book } = begin(EMPTY_BOOK, 'own', START)
+    book = end(book, 'own', 'approved', START)
+    let pushed = 0
+    for (let i = 0; i < 4; i++) {
+      const begun = begin(book, `login ${i}`, START)
+      if (begun.push) pushed += 1
+      book = end(begun.book, `login ${i}`, 'declined', START)
+    }
+    expect(pushed).toBeLessThanOrEqual(3)
+  })
+
   test('225 inbox: "not me" silences pushes for a day, and a success ends the silence', () => {
     const quiet = end(begin(EMPTY_BOOK, 'a', START).book, 'a', 'not_me', START)
     expect(begin(quiet, 'b', START + DAY - 1).push).toBe(false)

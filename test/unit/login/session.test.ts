@@ -56,6 +56,7 @@ const phone: Signer = {
   thumbprint: 'phone',
   signed: true,
   enrollment: 'active',
+  seal: 'stands',
   disabledServices: [],
 }
 
@@ -112,6 +113,8 @@ describe('claim', () => {
       [{ tokenId: '99999999-2222-4333-8444-555555555555' }, 'session_not_found'],
       [{ enrollment: 'revoked' }, 'token_revoked'],
       [{ disabledServices: ['bar'] }, 'service_disabled'],
+      [{ seal: 'invalid_vds' }, 'invalid_vds'],
+      [{ seal: 'vds_expired' }, 'vds_expired'],
     ]
     for (const [change, reason] of cases) {
       expect(claim(started, { ...phone, ...change }, START + 1)).toEqual({ ok: false, reason })
@@ -235,6 +238,9 @@ describe('outcomes', () => {
     if (!denied.ok) throw new Error(denied.reason)
     expect(act(denied.value, approval, true, START + 2).answer).toBe('session_resolved')
     expect(deny(denied.value, denial, START + 3)).toEqual(denied)
+    // Whoever has merely seen the decision doesn't get its answer.
+    const stranger = { ...denial, signer: { ...phone, signed: false } }
+    expect(deny(denied.value, stranger, START + 3)).toMatchObject({ reason: 'session_resolved' })
   })
 
   test('359 session: a code is redeemed by its service, once approved, until it is over', () => {
@@ -274,6 +280,7 @@ const signers = fc.record({
   thumbprint: fc.constantFrom('phone', 'phone', 'phone', 'another'),
   signed: fc.constantFrom(true, true, true, false),
   enrollment: fc.constantFrom('active', 'active', 'active', 'active', 'revoked' as const),
+  seal: fc.constantFrom('stands', 'stands', 'vds_expired'),
   disabledServices: fc.constantFrom([], [], [], ['bar']),
 })
 const approvals = fc.record({

@@ -1,0 +1,177 @@
+/** What one login costs, counted where it passes (1-architecture section 5, 6-operations 7.2). */
+import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
+import { env } from 'cloudflare:workers'
+import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest'
+import worker from '../../src/index.ts'
+import {
+  type D1Query,
+  dumpObject,
+  type ObjectWrite,
+  watchD1,
+  watchObjects,
+  watchObjectWrites,
+} from './storage.ts'
+import {
+  BAR_ORIGIN,
+  type Bar,
+  connect,
+  enrolled,
+  freshAddress,
+  inboxObject,
+  initiate,
+  initiateFromPage,
+  loginObject,
+  openBar,
+  type Person,
+  post,
+  send,
+} from './world.ts'
+
+type Door = 'back-end' | 'page'
+
+const TIME_TO_DECIDE = 8000
+
+/** What has passed since the watch began. */
+interface Watch {
+  readonly workerRequests: string[]
+  readonly objectRequests: string[]
+  readonly objectWrites: ObjectWrite[]
+  readonly d1: D1Query[]
+}
+
+let bar: Bar
+
+beforeEach(async () => {
+  bar = await openBar()
+  // The isolate is warm: keys, trust list and push token are in memory, as after any first login.
+  await login('back-end', await enrolled())
+})
+
+afterEach(() => {
+  vi.useRealTimers()
+})
+
+async function watchEverything(): Promise<Watch> {
+  const workerRequests: string[] = []
+  const real = worker.fetch
+  const spy = vi.spyOn(worker, 'fetch').mockImplementation((request, ...rest) => {
+    workerRequests.push(`${request.method} ${new URL(request.url).pathname.replace(/sess_.*/, '')}`)
+    return Reflect.apply(real, worker, [request, ...rest])
+  })
+  onTestFinished(() => spy.mockRestore())
+  return {
+    workerRequests,
+    objectWrites: await watchObjectWrites(),
+    objectRequests: watchObjects(),
+    d1: watchD1(),
+  }
+}
+
+/** One login from its first request until its object is empty. `whileDeciding` runs between claim and approval. */
+async function login(door: Door, person: Person, whileDeciding = async () => {}): Promise<void> {
+  const address = { 'CF-Connecting-IP': freshAddress() }
+  const { body } =
+    door === 'page'
+      ? await initiateFromPage(person.tokenId, {}, address)
+      : await initiate(bar, person.tokenId)
+  const browser = await connect(body)
+  const claimed = await person.claim(body.sessionId)
+  await whileDeciding()
+  vi.setSystemTime(Date.now() + TIME_TO_DECIDE)
+  expect((await person.approve(body.sessionId, claimed.body)).status).toBe(200)
+  const { code } = await browser.event('approved')
+  if (door === 'page') {
+    const redeemed = await post('/auth/result', { sessionId: body.sessionId, code }, bar.basic)
+    expect(redeemed.status).toBe(200)
+  }
+  await browser.closed
+  // The push, the word to the inbox and the audit row come after the answers.
+  await scheduler.wait(150)
+  await ringAlarms(loginObject(body.sessionId), 5)
+  expect(await dumpObject(loginObject(body.sessionId))).toBe('')
+}
+
+/** Lets the clock go on for `minutes`, and rings the alarms of an object when they are due. */
+async function ringAlarms(
+  stub: ReturnType<typeof loginObject> | Awaited<ReturnType<typeof inboxObject>>,
+  minutes: number,
+): Promise<void> {
+  const end = Date.now() + minutes * 60_000
+  for (;;) {
+    const due = await runInDurableObject(stub as DurableObjectStub, (_, { storage }) =>
+      storage.getAlarm(),
+    )
+    if (due === null || due > end) return
+    vi.setSystemTime(due)
+    await runDurableObjectAlarm(stub)
+  }
+}
+
+function totals({ workerRequests, objectRequests, objectWrites, d1 }: Watch) {
+  return {
+    workerRequests: workerRequests.length,
+    objectRequests: objectRequests.length,
+    objectRows: objectWrites.reduce((sum, { rows }) => sum + rows, 0),
+    d1Queries: d1.length,
+    d1Rows: d1.reduce((sum, { written }) => sum + written, 0),
+  }
+}
+
+function report(title: string, watch: Watch): void {
+  const counts = Object.entries(totals(watch)).map(([name, n]) => `${name} ${n}`)
+  console.info(`cost of a login (${title}): ${counts.join(', ')}`)
+}
+
+test.each<Door>(['back-end', 'page'])(
+  'budget: a login begun by a %s costs no more than the architecture allows',
+  async (door) => {
+    const person = await enrolled()
+    await login('back-end', person)
+    const watch = await watchEverything()
+    await login(door, person)
+    report(door, watch)
+    expect(watch.objectRequests).toContain('login.alarm')
+    const counted = totals(watch)
+    expect.soft(counted.workerRequests, watch.workerRequests.join(' ')).toBeLessThanOrEqual(8)
+    expect.soft(counted.objectRequests, watch.objectRequests.join(' ')).toBeLessThanOrEqual(8)
+    expect.soft(counted.objectRows, JSON.stringify(watch.objectWrites)).toBeLessThanOrEqual(11)
+    expect.soft(counted.d1Queries, JSON.stringify(watch.d1)).toBeLessThanOrEqual(5)
+    expect.soft(counted.d1Rows, JSON.stringify(watch.d1)).toBeLessThanOrEqual(2)
+    const bindings = Object.values(env).map((binding) => Object(binding).constructor.name)
+    expect(bindings).toContain('D1Database')
+    expect(bindings).not.toContain('KvNamespace')
+  },
+)
+
+test('budget: while the person decides nothing is asked of D1 and of no object', async () => {
+  const person = await enrolled()
+  const watch = await watchEverything()
+  await login('page', person, async () => {
+    const before = [watch.d1.length, watch.objectRequests.length]
+    await scheduler.wait(200)
+    expect([watch.d1.length, watch.objectRequests.length]).toEqual(before)
+  })
+})
+
+test("budget: a person's first login of the day pays for the inbox as well", async () => {
+  const person = await enrolled()
+  const watch = await watchEverything()
+  await login('back-end', person)
+  await ringAlarms(await inboxObject(person.tokenId), 25 * 60)
+  expect(await dumpObject(await inboxObject(person.tokenId))).toBe('')
+  report('back-end, first of the day, inbox swept', watch)
+  const counted = totals(watch)
+  expect(counted.objectRequests, watch.objectRequests.join(' ')).toBeLessThanOrEqual(8)
+  expect(counted.objectRows, JSON.stringify(watch.objectWrites)).toBeLessThanOrEqual(14)
+})
+
+test('budget: a preflight costs one request and one query, and a browser keeps it for two hours', async () => {
+  const watch = await watchEverything()
+  const preflight = await send('OPTIONS', '/auth/initiate', undefined, {
+    Origin: BAR_ORIGIN,
+    'Access-Control-Request-Method': 'POST',
+    'Access-Control-Request-Headers': 'content-type',
+  })
+  expect(preflight.headers.get('Access-Control-Max-Age')).toBe('7200')
+  expect(totals(watch)).toMatchObject({ workerRequests: 1, objectRequests: 0, d1Queries: 1 })
+})
