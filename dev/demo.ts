@@ -9,7 +9,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Run, runLogin, type Step } from './login-run.ts'
-import { Plain, readConfirmation, readOptions, tell } from './options.ts'
+import { readConfirmation, readOptions, tell } from './options.ts'
 import { freePorts } from './ports.ts'
 import { startWorld, type World } from './world.ts'
 

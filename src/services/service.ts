@@ -5,6 +5,7 @@
 import * as v from 'valibot'
 import { isLoopback } from '../config.ts'
 import { type AtomicScope, expandScopes, isRestricted } from '../disclosure/scopes.ts'
+import type { SubjectType } from '../disclosure/subject.ts'
 import { ok, type Result, refuse } from '../result.ts'
 
 /** What the operator registers. Scope lists hold what was written (composites allowed); `ceilingOf` gives atoms. */
@@ -20,7 +21,7 @@ export interface ServiceMetadata {
   readonly requiredScopes: readonly string[]
   /** Restricted scopes that the operator has expressly granted. */
   readonly restrictedScopes: readonly string[]
-  readonly subjectType: 'transient' | 'public' | 'pairwise'
+  readonly subjectType: SubjectType
   /** The sector of a pairwise subject; the host of `url` when absent. */
   readonly sectorIdentifier?: string
   readonly confirmation?: 'compare' | 'transfer'
