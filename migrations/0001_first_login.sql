@@ -84,13 +84,14 @@ CREATE TABLE signing_key (
 -- Two isolates that make the first key at the same moment end with one.
 CREATE UNIQUE INDEX signing_key_active ON signing_key (purpose, alg) WHERE status = 'active';
 
--- audit/: append-only. One row per login, written at its final transition; one per other act. Nothing is ever deleted, so
--- ids rise without AUTOINCREMENT, whose counter would cost a third row per login.
+-- audit/: append-only. One row per login, written at its final transition; one per other act. `once` names what has one row
+-- at most: a login, or one kind of refusal of one person on one day. Nothing is ever deleted, so ids rise without
+-- AUTOINCREMENT, whose counter would cost a third row per login.
 CREATE TABLE audit (
   id INTEGER PRIMARY KEY,
   at INTEGER NOT NULL,
   event TEXT NOT NULL,
-  login TEXT UNIQUE,
+  once TEXT UNIQUE,
   detail TEXT NOT NULL
 ) STRICT;
 
@@ -106,7 +107,7 @@ END;
 
 -- REPLACE deletes without asking the trigger above. A row that exists already stands; the second one is dropped.
 CREATE TRIGGER audit_no_replace BEFORE INSERT ON audit
-WHEN EXISTS (SELECT 1 FROM audit WHERE id = NEW.id OR login = NEW.login)
+WHEN EXISTS (SELECT 1 FROM audit WHERE id = NEW.id OR once = NEW.once)
 BEGIN
   SELECT RAISE(IGNORE);
 END;

@@ -19,6 +19,7 @@ import type { InboxHouse } from './login/inbox.ts'
 import { inboxName, type LoginHouse, sessionStub } from './login/object.ts'
 import { loginRoutes } from './login/routes.ts'
 import type { StartHouse } from './login/start.ts'
+import { isStanding, standingOf } from './login/store.ts'
 import { operatorRoutes } from './operator/routes.ts'
 import { isChannelDown, sendPush } from './push/fcm.ts'
 import { buildMessage } from './push/message.ts'
@@ -59,7 +60,19 @@ export function buildHouse(env: Env): Result<House, string> {
     audit,
     keys,
     trust,
-    login: { issuer, master, audit, doors: { direct }, now: millis, random, inboxOf },
+    login: {
+      issuer,
+      master,
+      audit,
+      doors: { direct },
+      now: millis,
+      random,
+      inboxOf,
+      stillStands: async ({ addressee, asked, enrollmentId }) => {
+        const standing = await standingOf(env.DB, addressee.tokenId, asked.service.id)
+        return isStanding(standing, enrollmentId, seconds())
+      },
+    },
     inbox: { now: millis, sessionOf: (sessionId) => sessionStub(env.LOGIN_SESSION, sessionId) },
   })
 }

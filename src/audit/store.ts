@@ -6,7 +6,8 @@ import { type AuditEvent, isKept, recordOf } from './events.ts'
 export interface Audit {
   /**
    * Writes the line (unless `line` is false: it was written before) and, for events that are kept, the row. The row of a
-   * login is insert-or-ignore by its login id, so that repeating it is harmless.
+   * login is insert-or-ignore by its login id, so that repeating it is harmless; so is that of a refused enrollment by
+   * person, reason and day, so that a stranger can't fill the table.
    * @throws when D1 does; the act is already done by then, and a login's object tries again.
    */
   record(event: AuditEvent, options?: { readonly line?: boolean }): Promise<void>
@@ -55,13 +56,13 @@ export function auditOf(
   }
 
   async function statement(event: AuditEvent, guard: Guard = ALWAYS): Promise<D1PreparedStatement> {
-    const login = event.event === 'login' ? event.login : null
-    const detail = JSON.stringify(await recorded(event))
+    const record = await recorded(event)
+    const at = Math.floor(now() / 1000)
     return db
       .prepare(
-        `INSERT OR IGNORE INTO audit (at, event, login, detail) SELECT ?, ?, ?, ? WHERE EXISTS (${guard.query})`,
+        `INSERT OR IGNORE INTO audit (at, event, once, detail) SELECT ?, ?, ?, ? WHERE EXISTS (${guard.query})`,
       )
-      .bind(Math.floor(now() / 1000), event.event, login, detail, guard.value)
+      .bind(at, event.event, onceOf(event, record, at), JSON.stringify(record), guard.value)
   }
 
   return {
@@ -72,4 +73,11 @@ export function auditOf(
       if (isKept(event)) await (await statement(event)).run()
     },
   }
+}
+
+/** What has at most one row; `null` for acts that each have their own. */
+function onceOf(event: AuditEvent, record: Record<string, unknown>, at: number): string | null {
+  if (event.event === 'login') return event.login
+  if (event.event !== 'enrollment_refused') return null
+  return `refused ${record.subject} ${event.reason} ${Math.floor(at / 86_400)}`
 }

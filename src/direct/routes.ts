@@ -17,7 +17,7 @@ import { readContext } from '../login/context.ts'
 import type { Asked } from '../login/door.ts'
 import { socketToken } from '../login/socket-token.ts'
 import { type StartHouse, startLogin } from '../login/start.ts'
-import { type Standing, standingOf } from '../login/store.ts'
+import { isStanding, type Standing, standingOf } from '../login/store.ts'
 import { ok, type Result, refuse } from '../result.ts'
 import { isSecretOf, readBasic } from '../services/authenticate.ts'
 import { ceilingOf, disclosuresIn, type Service, ServiceId } from '../services/service.ts'
@@ -184,14 +184,16 @@ async function begin(
     tokenId,
     enrollment,
   })
-  c.executionCtx.waitUntil(afterwards())
-  return json({
+  const answer = json({
     sessionId: started.sessionId,
     wsToken: await socketToken(house.config.master, started.sessionId),
     random: asked.value.doorState.random,
     expiresAt: new Date(started.expiresAt).toISOString(),
     ...(begunBy === 'back-end' ? { autoPassword: started.code } : {}),
   })
+  // Not before the answer is ready: the work of a push would show in its time.
+  c.executionCtx.waitUntil(scheduler.wait(0).then(afterwards))
+  return answer
 }
 
 /** Why the person can't log in, as an authenticated service may learn it (2-protocol section 7). */
@@ -245,9 +247,9 @@ function scopesAsked(
   const ceiling = ceilingOf(service)
   const wanted = body.scopes?.length ? body.scopes : service.defaultScopes
   const scopes = disclosuresIn(wanted)
-  const required = disclosuresIn(body.requiredScopes ?? service.requiredScopes)
+  const required = disclosuresIn([...service.requiredScopes, ...(body.requiredScopes ?? [])])
   if (scopes === undefined || required === undefined) return undefined
-  // What the service always needs is asked along, whatever this request lists.
+  // A request may need more than the service always does, never less: a page's request is in its visitor's hands.
   const all: readonly AtomicScope[] = [...new Set([...scopes, ...required])].sort()
   if (!isSubset(all, ceiling)) return undefined
   return { scopes: all, requiredScopes: required }
@@ -276,10 +278,7 @@ async function result(house: DirectRoutesHouse, c: Context): Promise<Response> {
   if (!caller.ok) return caller.reason
   if (!caller.value.enabled) return problem('service_disabled')
 
-  // The same questions as at the start: what was approved a moment ago may have been withdrawn since.
-  const stands =
-    standingFault(standing, house.now()) === undefined &&
-    standing.enrollment?.enrollmentId === content?.enrollmentId
+  const stands = isStanding(standing, content?.enrollmentId, house.now())
   const answer = stands ? await house.redeem(sessionId, serviceId, code) : undefined
   return answer === undefined ? problem('session_not_found') : json(answer)
 }

@@ -285,7 +285,7 @@ async function readAgreementKey(
 ): Promise<Result<DeviceKey | undefined, 'invalid_key'>> {
   if (jwk === undefined) return ok(undefined)
   const key = await readPublicJwk(jwk)
-  return key.ok && key.value.thumbprint === deviceKey.thumbprint ? refuse('invalid_key') : key
+  return key.ok && key.value.jwk.x === deviceKey.jwk.x ? refuse('invalid_key') : key
 }
 
 /** The enroll statement, if its challenge is good, the device key signed it, and it binds everything sent beside it. */

@@ -2,12 +2,14 @@
  * The book of one person's inbox: open logins, push budget and quiet mode (1-architecture decision 7), as pure functions.
  * Times are Unix milliseconds. What it decides is never told to whoever started a login.
  */
+import type { Asked } from './door.ts'
 import { LONGEST_ATTEMPT_MS } from './session.ts'
 
 const MINUTE = 60_000
 const DAY = 24 * 60 * MINUTE
-/** At most ten open logins are remembered; the oldest gives way, but never the one that was pushed. */
-const OPEN_LOGINS = 10
+/** What a phone is shown, and what a revocation must find and end. */
+const LISTED_LOGINS = 10
+const KNOWN_LOGINS = 100
 const PUSHES_IN_TEN_MINUTES = 3
 const PUSHES_A_DAY = 10
 
@@ -15,6 +17,7 @@ export interface OpenLogin {
   readonly sessionId: string
   /** When it ends unless the phone claims it. */
   readonly deadline: number
+  readonly begunBy: Asked['begunBy']
   readonly pushed: boolean
 }
 
@@ -55,10 +58,18 @@ export function doubtful(book: Book, now: number): readonly string[] {
     .map(({ sessionId }) => sessionId)
 }
 
-/** Takes a new login into the book and says whether it may be pushed. `ended` are doubtful logins found to be over. */
+/** A login that begins. `pushable`: the push channel works; the same for everybody, whatever their phone. */
+export interface NewLogin extends Omit<OpenLogin, 'pushed'> {
+  readonly pushable: boolean
+}
+
+/**
+ * Takes a new login into the book and says whether it may be pushed. `ended` are doubtful logins found to be over. Nothing
+ * here depends on whether the person is enrolled, so that neither the book nor the work tells (5-security 3.3).
+ */
 export function start(
   book: Book,
-  login: { readonly sessionId: string; readonly deadline: number; readonly pushable: boolean },
+  login: NewLogin,
   ended: readonly string[],
   now: number,
 ): { readonly book: Book; readonly push: boolean } {
@@ -71,12 +82,12 @@ export function start(
     !open.some(({ pushed }) => pushed) &&
     recent.length < PUSHES_IN_TEN_MINUTES &&
     tidied.pushes.length < PUSHES_A_DAY
-  const { sessionId, deadline } = login
+  const { sessionId, deadline, begunBy } = login
   return {
     push,
     book: {
       ...tidied,
-      open: newest([...open, { sessionId, deadline, pushed: push }]),
+      open: keep([...open, { sessionId, deadline, begunBy, pushed: push }], KNOWN_LOGINS),
       pushes: push ? [...tidied.pushes, now] : tidied.pushes,
     },
   }
@@ -99,10 +110,23 @@ export function end(book: Book, sessionId: string, how: LoginEnd, now: number): 
   }
 }
 
-/** `open` without the logins that must give way. A flood of starts can't push out the login that the person sees. */
-function newest(open: readonly OpenLogin[]): readonly OpenLogin[] {
-  const surplus = Math.max(0, open.length - OPEN_LOGINS)
-  const giving = open.filter(({ pushed }) => !pushed).slice(0, surplus)
+/** The logins that a phone is shown at `now`. */
+export function listed(book: Book, now: number): readonly OpenLogin[] {
+  return keep(
+    book.open.filter(({ deadline }) => now < deadline),
+    LISTED_LOGINS,
+  )
+}
+
+/**
+ * At most `count` of `open`. First goes what strangers can begin in any number: logins of pages, the oldest first; then
+ * those of back ends; never the one that was pushed, which the person sees (5-security 184).
+ */
+function keep(open: readonly OpenLogin[], count: number): readonly OpenLogin[] {
+  const giving = [
+    ...open.filter(({ pushed, begunBy }) => !pushed && begunBy === 'page'),
+    ...open.filter(({ pushed, begunBy }) => !pushed && begunBy === 'back-end'),
+  ].slice(0, Math.max(0, open.length - count))
   return open.filter((login) => !giving.includes(login))
 }
 

@@ -6,6 +6,8 @@ import {
   end,
   isBlank,
   type LoginEnd,
+  listed,
+  type NewLogin,
   start,
   tidy,
 } from './budget.ts'
@@ -36,11 +38,7 @@ export abstract class PhoneInboxObject extends DurableObject<Env> {
   protected abstract readonly house: InboxHouse
 
   /** Takes in a login that has begun, and says whether it may be pushed. */
-  async start(login: {
-    readonly sessionId: string
-    readonly deadline: number
-    readonly pushable: boolean
-  }): Promise<boolean> {
+  async start(login: NewLogin): Promise<boolean> {
     const ended = await this.#endedAmong(doubtful(this.#load(), this.house.now()))
     const { book, push } = start(this.#load(), login, ended, this.house.now())
     this.#save(book)
@@ -63,10 +61,7 @@ export abstract class PhoneInboxObject extends DurableObject<Env> {
   /** The open logins that were typed for this person: what the phone lists when push fails. */
   async pending(): Promise<readonly { readonly sessionId: string; readonly deadline: number }[]> {
     const now = this.house.now()
-    const { open } = tidy(this.#load(), now)
-    return open
-      .filter(({ deadline }) => now < deadline)
-      .map(({ sessionId, deadline }) => ({ sessionId, deadline }))
+    return listed(this.#load(), now).map(({ sessionId, deadline }) => ({ sessionId, deadline }))
   }
 
   /** The tokenId was revoked: every open login ends, and this returns when all have. */
@@ -83,7 +78,11 @@ export abstract class PhoneInboxObject extends DurableObject<Env> {
   async #endedAmong(sessionIds: readonly string[]): Promise<readonly string[]> {
     const ended: string[] = []
     for (const sessionId of sessionIds) {
-      const open = await this.house.sessionOf(sessionId)?.isOpen()
+      // An object that doesn't answer counts as open: at worst one push less, and no difference to be seen from outside.
+      const open = await this.house
+        .sessionOf(sessionId)
+        ?.isOpen()
+        .catch(() => true)
       if (open !== true) ended.push(sessionId)
     }
     return ended

@@ -42,6 +42,8 @@ export interface LoginHouse {
   readonly now: () => number
   readonly random: (length: number) => Uint8Array<ArrayBuffer>
   readonly inboxOf: (tokenId: string) => Promise<DurableObjectStub<PhoneInboxObject>>
+  /** Whether the enrollment and the service of an approved login are still good, by D1's primary. */
+  readonly stillStands: (approved: Session) => Promise<boolean>
 }
 
 /** What a door's caller is told of a login that has just begun. */
@@ -249,6 +251,10 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
     if (!this.#mayConnect(before.session, request.headers.get('Origin'))) {
       return closedSocket(request, CLOSE.badToken, 'origin not registered')
     }
+    // A result that waits is asked about again like a code that is redeemed: the person or the service may be gone.
+    if (before.session.state === 'approved' && !(await this.house.stillStands(before.session))) {
+      return closedSocket(request, CLOSE.noSuchSession, 'no such session')
+    }
     const code = await this.#codeOf(before.session)
     let kept = await this.#openResult(before.session)
 
@@ -349,7 +355,7 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
     granted: Granted,
   ): Promise<{
     readonly result: DoorResult
-    readonly sealed: { readonly result: string; readonly codeHash: string | null }
+    readonly sealed: Pick<Session, 'result' | 'codeHash' | 'enrollmentId'>
   }> {
     const { doors, master, random } = this.house
     const result = await doors[session.asked.door](session.asked, granted, session.sessionId)
@@ -362,7 +368,8 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
     )
     const code = result.redeemable?.code
     const codeHash = code === undefined ? null : toBase64url(await sha256(code))
-    return { result, sealed: { result: sealed, codeHash } }
+    const { enrollmentId } = granted
+    return { result, sealed: { result: sealed, codeHash, enrollmentId } }
   }
 
   async #openResult(session: Session): Promise<DoorResult | undefined> {

@@ -58,6 +58,8 @@ export interface Session {
   /** The encrypted `DoorResult`, and the SHA-256 of its code when it has one. */
   readonly result: string | null
   readonly codeHash: string | null
+  /** The binding that approved: its result is worth nothing once that binding has ended. */
+  readonly enrollmentId: string | null
   readonly pushFailed: boolean
 }
 
@@ -121,6 +123,7 @@ export function open(
     grantedScopes: [],
     result: null,
     codeHash: null,
+    enrollmentId: null,
     pushFailed: false,
   }
 }
@@ -262,7 +265,7 @@ export function countWrongCode(session: Session, now: number): Session {
 export function approve(
   session: Session,
   approval: Approval,
-  sealed: { readonly result: string; readonly codeHash: string | null },
+  sealed: Pick<Session, 'result' | 'codeHash' | 'enrollmentId'>,
   now: number,
 ): Session {
   return {

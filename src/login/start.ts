@@ -2,6 +2,7 @@
 import { sha256, toBase64url } from '../bytes.ts'
 import type { Enrollment } from '../enrollment/store.ts'
 import { buildMessage, type FcmMessage, type Prompt, sealPrompt } from '../push/message.ts'
+import type { NewLogin } from './budget.ts'
 import type { Asked } from './door.ts'
 import type { Started } from './object.ts'
 import type { Addressee } from './session.ts'
@@ -12,10 +13,7 @@ export interface StartHouse {
   readonly now: () => number
   readonly signPush: (claims: Readonly<Record<string, unknown>>) => Promise<string>
   readonly createSession: (asked: Asked, addressee: Addressee) => Promise<Started>
-  readonly registerStart: (
-    tokenId: string,
-    login: { readonly sessionId: string; readonly deadline: number; readonly pushable: boolean },
-  ) => Promise<boolean>
+  readonly registerStart: (tokenId: string, login: NewLogin) => Promise<boolean>
   readonly isChannelDown: () => boolean
   readonly send: (
     message: FcmMessage,
@@ -47,7 +45,8 @@ export async function startLogin(
   const mayPush = await house.registerStart(tokenId, {
     sessionId,
     deadline: expiresAt,
-    pushable: enrollment?.fcmToken != null && !house.isChannelDown(),
+    begunBy: asked.begunBy,
+    pushable: !house.isChannelDown(),
   })
   return {
     started,
@@ -82,8 +81,8 @@ async function pushTo(
     case 'sender-mismatch':
       await house.forgetPushToken(enrollment.tokenId, enrollment.fcmToken)
       return authenticated
+    // That this push found the channel down is known of an enrolled phone only; from now on everybody is told.
     case 'channel-down':
-      return true
     case 'failed':
       return authenticated
   }

@@ -52,6 +52,24 @@ export async function standingOf(
   }
 }
 
+/**
+ * Whether what the binding `enrollmentId` approved may still be handed out at `now` (Unix seconds): the one question of a
+ * redeemed code and of a socket that comes back for its result.
+ */
+export function isStanding(
+  { service, enrollment, sealRevoked }: Standing,
+  enrollmentId: string | null | undefined,
+  now: number,
+): boolean {
+  return (
+    service?.enabled === true &&
+    enrollment?.status === 'active' &&
+    enrollment.enrollmentId === enrollmentId &&
+    !sealRevoked &&
+    now <= enrollment.expiresAt
+  )
+}
+
 function hasService(row: StandingRow): row is StandingRow & ServiceRow {
   return row.service_id !== null
 }

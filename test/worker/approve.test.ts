@@ -88,8 +88,9 @@ describe('a valid approval', () => {
   })
 
   test('213 approve: sharing nothing gives `sub` and nothing else, if the service requires nothing', async () => {
+    await openBar({ requiredScopes: [] })
     const person = await enrolled({ push: false })
-    const login = await opened(person, { requiredScopes: [] })
+    const login = await opened(person)
     const bend = { payload: { grantedScopes: [] } }
     expect((await person.approve(login.sessionId, login.claimed, bend)).status).toBe(200)
     const { jwt } = await login.browser.event('approved')

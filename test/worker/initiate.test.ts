@@ -432,7 +432,12 @@ describe('pushes', () => {
       for (let i = 0; i < 40; i++) {
         vi.setSystemTime(Date.now() + 20 * 60_000)
         const sessionId = `sess_${String(i).padStart(64, '0')}`
-        const login = { sessionId, deadline: Date.now() + 60_000, pushable: true }
+        const login = {
+          sessionId,
+          deadline: Date.now() + 60_000,
+          begunBy: 'page',
+          pushable: true,
+        } as const
         if (await inbox.start(login)) pushed += 1
       }
     } finally {
@@ -532,4 +537,16 @@ describe('identifiers', () => {
     }
     expect(seen.size).toBe(count * 5)
   })
+})
+
+test('182 initiate: a page can not drop what the service requires', async () => {
+  const person = await enrolled({ push: false })
+  const from = { 'CF-Connecting-IP': freshAddress() }
+  const asked = { scopes: ['identity:given_name'], requiredScopes: [] }
+  const { body } = await initiateFromPage(person.tokenId, asked, from)
+  const { body: claimed } = await person.claim(body.sessionId)
+  expect(claimed.requiredScopes).toEqual(['identity:age_over_18'])
+  const bend = { payload: { grantedScopes: ['identity:given_name'] } }
+  const approved = await person.approve(body.sessionId, claimed, bend)
+  expect([approved.status, approved.body.code]).toEqual([422, 'invalid_scope'])
 })

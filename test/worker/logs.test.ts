@@ -52,11 +52,11 @@ function lines(event?: string): Line[] {
 }
 
 /** The audit rows of `event`, without those of the world's own beginning. */
-async function rows(event: string): Promise<{ at: number; login: string | null; detail: Line }[]> {
+async function rows(event: string): Promise<{ at: number; once: string | null; detail: Line }[]> {
   const { results } = await env.DB.prepare('SELECT * FROM audit WHERE event = ? ORDER BY id')
     .bind(event)
-    .all<{ at: number; login: string | null; detail: string }>()
-  return results.map(({ at, login, detail }) => ({ at, login, detail: JSON.parse(detail) }))
+    .all<{ at: number; once: string | null; detail: string }>()
+  return results.map(({ at, once, detail }) => ({ at, once, detail: JSON.parse(detail) }))
 }
 
 async function audited(sessionId: string): Promise<Line> {
@@ -224,7 +224,7 @@ describe('332 one row per login, at its end', () => {
     expect(times).toEqual([...times].sort((a, b) => a - b))
     const [stored] = await rows('login')
     expect(Math.abs((stored?.at ?? 0) - Date.now() / 1000)).toBeLessThan(5)
-    expect(stored?.login).toBe(row.login)
+    expect(stored?.once).toBe(row.login)
     // Its line and its row say the same.
     const [{ at: _at, event: _event, ...line } = {}] = lines('login')
     expect(line).toEqual(row)
@@ -332,6 +332,15 @@ describe('332 one entry for each other act', () => {
     expect((await rows('enrollment_refused')).map(({ detail }) => detail)).toEqual([
       { reason: 'already_enrolled', subject: lines('enrolled')[0]?.subject, requestId },
     ])
+  })
+
+  test('332 refused enrollments: one row a person, reason and day, however often they come', async () => {
+    const person = await Person.make()
+    await person.enroll({ 'CF-Connecting-IP': freshAddress() })
+    const thief = await Person.make({ tokenId: person.tokenId })
+    thief.seal = person.seal
+    for (let i = 0; i < 5; i++) expect((await thief.enroll()).status).toBe(409)
+    expect(await rows('enrollment_refused')).toHaveLength(1)
   })
 
   test('332 what an operator does is on record with the actor, and so is doing it twice', async () => {

@@ -14,6 +14,7 @@ import {
   initiateFromPage,
   loginObject,
   openBar,
+  operator,
   type Person,
   storedLogin,
 } from './world.ts'
@@ -414,4 +415,28 @@ describe('what a browser may say', () => {
     expect(types(browserB)).toEqual(['otp_ready'])
     expect(await storedLogin(b.sessionId)).toMatchObject({ state: 'pending' })
   })
+})
+
+describe('what was withdrawn after the approval', () => {
+  test.each([
+    [
+      'the person was revoked',
+      (tokenId: string) => operator('POST', '/revoke', { tokenId, reason: 'lost' }),
+    ],
+    ['the service was switched off', () => openBar({ enabled: false })],
+  ])(
+    '202 244 socket: %s: a browser that comes back for the token gets none',
+    async (_, withdraw) => {
+      const person = await enrolled({ push: false })
+      const { body } = await initiate(bar, person.tokenId)
+      const claimed = (await person.claim(body.sessionId)).body
+      expect((await person.approve(body.sessionId, claimed)).status).toBe(200)
+      const before = await connect(body)
+      expect(await before.event('approved')).toHaveProperty('jwt')
+      await withdraw(person.tokenId)
+      const after = await connect(body)
+      expect(await after.closed).toMatchObject({ code: 4004 })
+      expect(after.events).toEqual([])
+    },
+  )
 })

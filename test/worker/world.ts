@@ -498,7 +498,7 @@ export function storedLogin(sessionId: string): Promise<Session | undefined> {
 /** The audit rows of a login: one, once it has ended. */
 export async function loginAudit(sessionId: string): Promise<Record<string, unknown>[]> {
   const { results } = await env.DB.prepare(
-    "SELECT detail FROM audit WHERE event = 'login' AND login = ?",
+    "SELECT detail FROM audit WHERE event = 'login' AND once = ?",
   )
     .bind(toBase64url(await sha256(sessionId)))
     .all<{ detail: string }>()

@@ -8,6 +8,7 @@ import {
   end,
   isBlank,
   type LoginEnd,
+  listed,
   start,
   tidy,
 } from '../../../src/login/budget.ts'
@@ -20,7 +21,12 @@ const START = 1_800_000_000_000
 
 /** A login `name` that starts at `now`; `ended` as the objects of the doubtful ones would say. */
 function begin(book: Book, name: string, now: number, ended: readonly string[] = []) {
-  return start(book, { sessionId: name, deadline: now + ATTEMPT_MS, pushable: true }, ended, now)
+  return start(
+    book,
+    { sessionId: name, deadline: now + ATTEMPT_MS, begunBy: 'page', pushable: true },
+    ended,
+    now,
+  )
 }
 
 /** Starts logins every `step` ms, each ended before the next; gives the times of the pushes. */
@@ -82,7 +88,12 @@ describe('the push budget', () => {
   })
 
   test('193 inbox: a login that can not be pushed spends nothing and blocks nothing', () => {
-    const login = { sessionId: 'a', deadline: START + ATTEMPT_MS, pushable: false }
+    const login = {
+      sessionId: 'a',
+      deadline: START + ATTEMPT_MS,
+      begunBy: 'page',
+      pushable: false,
+    } as const
     const { book, push } = start(EMPTY_BOOK, login, [], START)
     expect(push).toBe(false)
     expect(book.pushes).toEqual([])
@@ -91,7 +102,7 @@ describe('the push budget', () => {
 })
 
 describe('the open logins', () => {
-  test('237 inbox: twenty starts: one push, ten remembered, the pushed one among them', () => {
+  test('237 inbox: twenty starts: one push, ten shown, the pushed one among them, all known', () => {
     let book = EMPTY_BOOK
     let pushed = 0
     for (let i = 0; i < 20; i++) {
@@ -100,8 +111,20 @@ describe('the open logins', () => {
       if (begun.push) pushed += 1
     }
     expect(pushed).toBe(1)
-    const names = book.open.map(({ sessionId }) => sessionId)
+    const names = listed(book, START).map(({ sessionId }) => sessionId)
     expect(names).toEqual(['login 0', ...Array.from({ length: 9 }, (_, i) => `login ${i + 11}`)])
+    expect(book.open).toHaveLength(20)
+  })
+
+  test('184 inbox: a flood of page logins hides neither the pushed login nor one of a back end', () => {
+    const own = { sessionId: 'own', deadline: START + ATTEMPT_MS, pushable: true }
+    let { book } = begin(EMPTY_BOOK, 'pushed', START)
+    book = start(book, { ...own, begunBy: 'back-end' }, [], START).book
+    for (let i = 0; i < 300; i++) book = begin(book, `flood ${i}`, START).book
+    const names = listed(book, START).map(({ sessionId }) => sessionId)
+    expect(names).toHaveLength(10)
+    expect(names.slice(0, 2)).toEqual(['pushed', 'own'])
+    expect(book.open).toHaveLength(100)
   })
 
   test('354 inbox: a pushed login past its first deadline is asked about, and blocks while it lives', () => {

@@ -73,7 +73,7 @@ const approval: Approval = {
 }
 
 const denial: Denial = { signer: phone, digest: 'denial', nonce: 'nonce', reason: 'declined' }
-const sealed = { result: 'sealed', codeHash: 'hash' }
+const sealed = { result: 'sealed', codeHash: 'hash', enrollmentId: 'binding' }
 
 /** A session as the object leaves it after one act: what `object.ts` does with a judgement, and the answer. */
 function act(session: Session, approval: Approval, codeIsRight: boolean, now: number) {
