@@ -1,9 +1,6 @@
 /**
  * `npm run demo`: a world of its own on free ports, one login through it, and an independent check of the token. Exits 0 only when all
  * of it worked, and leaves nothing behind.
- *
- * --json                 one JSON object a line
- * --confirmation MODE    compare (default) or transfer
  */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -13,6 +10,12 @@ import { readConfirmation, readOptions, tell } from './options.ts'
 import { freePorts } from './ports.ts'
 import { startWorld, type World } from './world.ts'
 
+const USAGE = `npm run demo -- [options]: one whole login, without hands
+
+  --json                 one JSON object a line
+  --confirmation MODE    compare (default) or transfer
+  --help                 this text`
+
 const TIME_LIMIT = 120_000
 
 const interrupted = new AbortController()
@@ -21,7 +24,7 @@ let folder: string | undefined
 let ended = false
 
 async function main(): Promise<void> {
-  const options = readOptions(['json'], ['confirmation'])
+  const options = readOptions(USAGE, ['json'], ['confirmation'])
   const confirmation = readConfirmation(options.confirmation)
   const asJson = options.json === true
   const report = (step: Step) => console.log(asJson ? JSON.stringify(step) : line(step))

@@ -5,8 +5,12 @@ import { isFree } from './ports.ts'
 /** A sentence for whoever started the program; no stack, no trace. */
 export class Plain extends Error {}
 
-/** The flags and values on the command line; `text` options take a value, `flags` don't. */
+/**
+ * The flags and values on the command line; `text` options take a value, `flags` don't. `--help` prints `usage` and ends the
+ * program.
+ */
 export function readOptions(
+  usage: string,
   flags: readonly string[],
   text: readonly string[],
 ): Readonly<Record<string, string | boolean | undefined>> {
@@ -14,12 +18,17 @@ export function readOptions(
     ...flags.map((name) => [name, { type: 'boolean' }] as const),
     ...text.map((name) => [name, { type: 'string' }] as const),
   ])
+  const help = { type: 'boolean', short: 'h' } as const
   try {
-    return parseArgs({ options, allowPositionals: false }).values as Record<string, string>
+    const read = parseArgs({ options: { ...options, help }, allowPositionals: false })
+    const values = read.values as Record<string, string | boolean>
+    if (values.help !== true) return values
   } catch {
     const known = [...flags, ...text.map((name) => `${name} VALUE`)].map((name) => `--${name}`)
     throw new Plain(`Unknown option. This program knows ${known.join(', ')}.`)
   }
+  console.log(usage)
+  process.exit(0)
 }
 
 /** The port in option `name`, known to be free. */

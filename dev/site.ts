@@ -22,14 +22,18 @@ export type Site = {
   readonly connect?: readonly string[]
 }
 
+/** The two names of this machine. */
+export type LoopbackName = 'localhost' | '127.0.0.1'
+
 /**
- * Sends a page that was opened as `localhost` to 127.0.0.1: to a browser the two are different sites, and only one of them is registered and
- * holds what the page has stored.
+ * Sends a page that was opened by the other name of this machine to `hostname`: to a browser the two are different sites, and only one of
+ * them is registered and holds what the page has stored.
  */
-export function toOneAddress(request: Request): Response | undefined {
+export function toOneAddress(request: Request, hostname: LoopbackName): Response | undefined {
   const url = new URL(request.url)
-  if (url.hostname !== 'localhost' || url.pathname !== '/') return undefined
-  url.hostname = '127.0.0.1'
+  const other: LoopbackName = hostname === 'localhost' ? '127.0.0.1' : 'localhost'
+  if (url.hostname !== other || url.pathname !== '/') return undefined
+  url.hostname = hostname
   return new Response(null, { status: 302, headers: { location: url.href } })
 }
 

@@ -1,13 +1,17 @@
-/**
- * `npm start`: the development world, until Ctrl-C.
- *
- * --autopilot            a phone that approves everything
- * --confirmation MODE    compare (default) or transfer
- * --port, --phone-port, --bar-port
- */
+/** `npm start`: the development world, until Ctrl-C. */
 import { fileURLToPath } from 'node:url'
+import { lock } from './lock.ts'
 import { Plain, readConfirmation, readOptions, readPort, tell } from './options.ts'
 import { startWorld, type World } from './world.ts'
+
+const USAGE = `npm start -- [options]: the development world, until Ctrl-C
+
+  --autopilot            a phone that approves everything
+  --confirmation MODE    compare (default) or transfer
+  --port NUMBER          of the product, 8787
+  --phone-port NUMBER    of the virtual phone, 8788
+  --bar-port NUMBER      of the demo service, 8789
+  --help                 this text`
 
 const FOLDER = fileURLToPath(new URL('../.local', import.meta.url))
 
@@ -16,8 +20,12 @@ let world: World | undefined
 let leaving = false
 
 async function main(): Promise<void> {
-  const options = readOptions(['autopilot'], ['confirmation', 'port', 'phone-port', 'bar-port'])
+  const ports = ['port', 'phone-port', 'bar-port']
+  const options = readOptions(USAGE, ['autopilot'], ['confirmation', ...ports])
   const confirmation = readConfirmation(options.confirmation)
+  if (!(await lock(FOLDER))) {
+    throw new Plain('A development world of this folder is running already; stop that one first.')
+  }
   const port = await readPort('port', options.port, 8787, 'product')
   const phonePort = await readPort('phone-port', options['phone-port'], 8788, 'phone')
   const barPort = await readPort('bar-port', options['bar-port'], 8789, 'demo service')

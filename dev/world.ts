@@ -34,6 +34,7 @@ export type WorldOptions = {
 export type World = {
   /** The issuer URL of the product. */
   readonly product: string
+  /** The phone's page; `localhost`, so that the two pages are two sites to a browser as well. */
   readonly phone: string
   readonly bar: string
   readonly service: { readonly serviceId: string; readonly secret: string }
@@ -97,7 +98,7 @@ export async function startWorld(options: WorldOptions): Promise<World> {
     if (autopilot) started.push(autopilot)
     return {
       product,
-      phone: phone.origin,
+      phone: phone.origin.replace('127.0.0.1', 'localhost'),
       bar: bar.origin,
       service: { serviceId: SERVICE_ID, secret },
       operator,

@@ -2,6 +2,8 @@
 import { type Begun, followLogin, type LoginNews } from './login.ts'
 import { greeting, wordsOfClaim, wordsOfEnd } from './words.ts'
 
+type Pending = { readonly begun: Begun; readonly tokenId: string; readonly way: Way }
+
 type Config = {
   readonly issuer: string
   readonly serviceId: string
@@ -21,12 +23,16 @@ type Way = 'back-end' | 'page'
 const WARN_AT = 20
 /** After so many milliseconds without a sign of the phone, the page says what can be done. */
 const PATIENCE = 10_000
+/** Where this tab keeps the sign-in that it waits for, so that a reload goes on with it. */
+const PENDING = 'pending-sign-in'
 const config: Config = await (await fetch('/config')).json()
 
-function door(tokenId = '', fault = ''): void {
+function door(tokenId = '', note = ''): void {
+  sessionStorage.removeItem(PENDING)
   const form = html(`
     <form novalidate>
       <h1 tabindex="-1">Sign in with your phone</h1>
+      <p class="notice"></p>
       <label for="token-id">Your IDToken number</label>
       <input id="token-id" name="tokenId" autocomplete="username" spellcheck="false" autocapitalize="off"
         placeholder="00000000-0000-0000-0000-000000000000" aria-describedby="fault" maxlength="64">
@@ -38,7 +44,8 @@ function door(tokenId = '', fault = ''): void {
   const input = find(form, HTMLInputElement, 'input')
   const complaint = find(form, HTMLElement, '#fault')
   input.value = tokenId
-  complaint.textContent = fault
+  find(form, HTMLElement, '.notice').textContent = note
+  find(form, HTMLElement, '.notice').hidden = note === ''
   form.addEventListener('submit', (event) => {
     event.preventDefault()
     const number = readNumber(input.value)
@@ -55,12 +62,14 @@ function door(tokenId = '', fault = ''): void {
     void signIn(number, way)
   })
   show('door', form)
+  announce(note)
 }
 
 async function signIn(tokenId: string, way: Way): Promise<void> {
   const begun = await begin(tokenId, way)
   if ('fault' in begun) return ended(begun.fault, tokenId, way)
-  wait(begun, tokenId, way)
+  sessionStorage.setItem(PENDING, JSON.stringify({ begun, tokenId, way } satisfies Pending))
+  wait({ begun, tokenId, way })
 }
 
 /** Asks for a login: through our back end, or from here by CORS with nothing but our origin to show. */
@@ -80,7 +89,7 @@ async function begin(tokenId: string, way: Way): Promise<Begun | { readonly faul
   return ok ? (body as Begun) : { fault: String((body as { code?: string }).code ?? 'unreachable') }
 }
 
-function wait(begun: Begun, tokenId: string, way: Way): void {
+function wait({ begun, tokenId, way }: Pending): void {
   const view = html(`
     <div class="wait">
       <p class="aside" data-part="service">Bar le Central</p>
@@ -157,7 +166,8 @@ function wait(begun: Begun, tokenId: string, way: Way): void {
   const stop = followLogin(config.issuer, begun, hear)
   part('cancel').addEventListener('click', () => {
     leave()
-    door(tokenId)
+    // The wire has no way to take a login back that a back end began.
+    door(tokenId, 'Your phone may still ask for up to a minute. Decline there.')
   })
   tick()
   show('waiting', view)
@@ -190,6 +200,7 @@ async function arrive(
 }
 
 function ended(reason: string, tokenId: string, way: Way): void {
+  sessionStorage.removeItem(PENDING)
   const [title, text] = wordsOfEnd(reason)
   const view = html(`
     <div class="ended">
@@ -211,6 +222,7 @@ function ended(reason: string, tokenId: string, way: Way): void {
 }
 
 function counter({ claims, token }: Guest): void {
+  sessionStorage.removeItem(PENDING)
   const [title, text] = greeting(claims)
   const view = html(`
     <div class="counter">
@@ -249,6 +261,7 @@ function counter({ claims, token }: Guest): void {
     door()
   })
   show('counter', view)
+  announce(`${title}. ${text}`)
 }
 
 /** POSTs JSON; `body` is an object whatever came back. No cookie goes to another origin. */
@@ -298,5 +311,7 @@ function find<T extends Element>(root: ParentNode, type: new () => T, selector: 
 }
 
 const guest: Guest | null = await (await fetch('/me')).json()
+const pending = sessionStorage.getItem(PENDING)
 if (guest) counter(guest)
+else if (pending) wait(JSON.parse(pending) as Pending)
 else door(new URLSearchParams(location.search).get('tokenId') ?? '')

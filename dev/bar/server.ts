@@ -54,7 +54,7 @@ class Bar {
       if (pathname === '/config') return this.#config()
       if (pathname === '/me') return this.#me(request)
       return (
-        toOneAddress(request) ??
+        toOneAddress(request, '127.0.0.1') ??
         (await answerFile(this.#site, pathname)) ??
         new Response('Not found', { status: 404 })
       )

@@ -13,7 +13,7 @@ import {
 import { announce, h, icon, pause, show } from './dom.ts'
 import type { Answer, Claim } from './phone.ts'
 import { ask, playFaceCheck, tellOutcome } from './prompt.ts'
-import { wordsOf, wordsOfFault } from './words.ts'
+import { isInDocument, wordsOf, wordsOfFault } from './words.ts'
 
 const STAGES = [
   'Making keys that never leave this phone',
@@ -22,8 +22,11 @@ const STAGES = [
 ]
 /** Each stage stays long enough to be read. */
 const STAGE_MILLISECONDS = 350
+/** The wrong code that ends a login (2-protocol); the server counts, the phone tells. */
+const LAST_TRY = 3
 
 async function welcome(fault?: string): Promise<void> {
+  announce('')
   const persons = await listPersons()
   const form = h(
     'form',
@@ -85,6 +88,9 @@ async function enroll(person: Person): Promise<void> {
   }
 }
 
+type Waiting = { readonly sessionId: string; readonly expiresAt: string }
+type Place = { readonly number: number; readonly total: number }
+
 /** The phone of an enrolled person. One login at a time has the screen. */
 class Home {
   readonly #device: Device
@@ -92,12 +98,13 @@ class Home {
   #listening = false
   #busy = false
   #note = ''
-  readonly #rung = new Set<string>()
-  readonly #waiting: string[] = []
+  readonly #seen = new Set<string>()
+  /** Logins that nobody has looked at yet, the newest last. */
+  #waiting: readonly Waiting[] = []
 
   constructor(device: Device) {
     this.#device = device
-    for (const { sessionId } of device.past) this.#rung.add(sessionId)
+    for (const { sessionId } of device.past) this.#seen.add(sessionId)
     this.#stopListening = listen(
       device,
       (data) => void this.#onPush(data),
@@ -111,49 +118,60 @@ class Home {
   /** Shows the home screen, and whatever waits since the phone was last looked at. */
   open(): void {
     this.#draw()
-    void this.#look()
+    void this.#work()
   }
 
   async #onPush(data: Readonly<Record<string, string>>): Promise<void> {
     const opened = await this.#device.phone.openPush(data)
-    if (opened.kind === 'prompt') this.#ring(opened.prompt.sessionId)
-    else if (opened.kind === 'pull') await this.#look()
+    if (opened.kind === 'ignored') return
+    if (opened.kind === 'prompt') {
+      const { sessionId, exp } = opened.prompt
+      this.#await([{ sessionId, expiresAt: new Date(Number(exp) * 1000).toISOString() }])
+    }
+    await this.#work()
   }
 
-  /** A push may come twice; a login rings once. */
-  #ring(sessionId: string): void {
-    if (this.#rung.has(sessionId)) return
-    this.#rung.add(sessionId)
-    this.#waiting.push(sessionId)
-    void this.#next()
+  /** A push may come twice, and the list names it again; a login is shown once. */
+  #await(logins: readonly Waiting[]): void {
+    const fresh = logins.filter(({ sessionId }) => !this.#seen.has(sessionId))
+    const known = this.#waiting.filter((one) =>
+      fresh.every(({ sessionId }) => sessionId !== one.sessionId),
+    )
+    this.#waiting = [...known, ...fresh].sort((a, b) => a.expiresAt.localeCompare(b.expiresAt))
   }
 
-  async #next(): Promise<void> {
+  /** Shows what waits, the newest first, until nothing does. */
+  async #work(): Promise<void> {
     if (this.#busy) return
-    const sessionId = this.#waiting.shift()
-    if (sessionId === undefined) return
     this.#busy = true
-    this.#note = ''
+    let number = 0
     try {
-      await this.#handle(sessionId)
+      for (;;) {
+        await this.#look()
+        const login = this.#waiting.at(-1)
+        if (login === undefined) break
+        this.#waiting = this.#waiting.slice(0, -1)
+        this.#seen.add(login.sessionId)
+        this.#note = ''
+        number += 1
+        await this.#handle(login.sessionId, { number, total: number + this.#waiting.length })
+      }
     } finally {
       this.#busy = false
-      this.#draw()
-      // While one login is pending no second push is sent: it may be waiting.
-      if (this.#waiting.length === 0) await this.#look()
-      void this.#next()
+      if (number > 0) this.#draw()
     }
   }
 
-  async #handle(sessionId: string): Promise<void> {
+  async #handle(sessionId: string, place: Place): Promise<void> {
     const claimed = await this.#device.phone.claim(sessionId)
     if (!claimed.ok) return tellFault(claimed)
     const claim = claimed.body
     const name = claim.service.name
+    const { person } = this.#device
     let complaint: string | undefined
-    for (;;) {
+    for (let attempt = 1; ; attempt += 1) {
       announce(`${name} asks you to sign in.`)
-      const decision = await ask(claim, complaint)
+      const decision = await ask(claim, { person, complaint, ...place })
       if (decision.kind === 'lapsed') {
         await this.#remember(claim, 'failed')
         return tellOutcome(
@@ -166,15 +184,24 @@ class Home {
       await playFaceCheck()
       const answer = await this.#device.phone.approve(claim, decision)
       if (answer.ok) {
-        const shared = decision.grantedScopes.map(wordsOf)
+        const shared = decision.grantedScopes
+          .filter((scope) => isInDocument(scope, person))
+          .map(wordsOf)
         await this.#remember(claim, 'approved', shared)
-        return tellOutcome('good', 'Approved', `${name} now knows it is you, and received:`, shared)
+        const text = shared.length > 0 ? 'You shared:' : 'You shared nothing from your document.'
+        return tellOutcome('good', 'Approved', text, shared)
       }
       if (answer.code !== 'invalid_otp') {
         await this.#remember(claim, 'failed')
         return tellFault(answer)
       }
-      complaint = wordsOfFault('invalid_otp').text
+      const { title, text } = wordsOfFault('invalid_otp')
+      if (attempt === LAST_TRY) {
+        await this.#remember(claim, 'failed')
+        const end = 'That was the third wrong code. Start again in your browser.'
+        return tellOutcome('bad', title, end)
+      }
+      complaint = attempt === LAST_TRY - 1 ? `${text} One try left.` : text
     }
   }
 
@@ -200,10 +227,14 @@ class Home {
     await remember(this.#device, { sessionId, service: service.name, outcome, shared, at })
   }
 
-  /** Rings for logins that no push brought. */
+  /** Learns which logins are open: of one person only one is pushed at a time, and some are over before they were looked at. */
   async #look(): Promise<void> {
+    const before = new Set(this.#waiting)
     const pending = await this.#device.phone.pending()
-    if (pending.ok) for (const { sessionId } of pending.body) this.#ring(sessionId)
+    if (!pending.ok) return
+    // What was pushed meanwhile may be younger than the answer.
+    this.#waiting = this.#waiting.filter((login) => !before.has(login))
+    this.#await(pending.body)
   }
 
   /** The same by hand: says what it found, and opens again what was opened in vain. */
@@ -215,10 +246,8 @@ class Home {
     }
     const fresh = pending.body.filter(({ sessionId }) => !this.#isPast(sessionId))
     if (fresh.length === 0) return this.#tell('No login is waiting.')
-    for (const { sessionId } of fresh) {
-      this.#rung.delete(sessionId)
-      this.#ring(sessionId)
-    }
+    for (const { sessionId } of fresh) this.#seen.delete(sessionId)
+    await this.#work()
   }
 
   #isPast(sessionId: string): boolean {
@@ -253,6 +282,7 @@ class Home {
       ),
     )
     this.#drawLine()
+    announce(this.#note)
   }
 
   #drawLine(): void {

@@ -1,7 +1,8 @@
 /** The screens of one login: the question, the face check, and what became of it. */
+import type { Person } from './device.ts'
 import { announce, h, icon, pause, show } from './dom.ts'
 import type { Claim } from './phone.ts'
-import { notReceived, wordsOf, wordsOfContext } from './words.ts'
+import { isInDocument, notReceived, wordsOf, wordsOfContext } from './words.ts'
 
 /** What the person decided. `lapsed`: they didn't, in time. */
 export type Decision =
@@ -17,8 +18,19 @@ export type Decision =
 const WARN_AT = 20
 const FACE_MILLISECONDS = 1800
 
-/** Asks the person. `complaint` stands at the code field after a wrong code. */
-export function ask(claim: Claim, complaint?: string): Promise<Decision> {
+/** What a question needs besides the claim. */
+export type Circumstances = {
+  readonly person: Person
+  /** Which of how many requests it is. */
+  readonly number: number
+  readonly total: number
+  /** Stands at the code field after a wrong code. */
+  readonly complaint?: string | undefined
+}
+
+/** Asks the person. */
+export function ask(claim: Claim, circumstances: Circumstances): Promise<Decision> {
+  const { person, number, total, complaint } = circumstances
   return new Promise((settle) => {
     const stopClock = startClock(claim, () => decide({ kind: 'lapsed' }))
     const decide = (decision: Decision) => {
@@ -26,7 +38,7 @@ export function ask(claim: Claim, complaint?: string): Promise<Decision> {
       settle(decision)
     }
     const code = claim.otp === undefined ? codeField(complaint) : codeCard(claim.otp)
-    const toggles = scopeToggles(claim)
+    const toggles = scopeToggles(claim, person)
     const form = h(
       'form',
       {
@@ -38,6 +50,7 @@ export function ask(claim: Claim, complaint?: string): Promise<Decision> {
           if (otp !== null) decide({ kind: 'approved', grantedScopes: toggles.read(), otp })
         },
       },
+      total > 1 && h('p', { class: 'quiet' }, `Request ${number} of ${total}`),
       h(
         'div',
         { class: 'asker' },
@@ -92,7 +105,11 @@ function codeCard(otp: string): CodeArea {
     { class: 'card code-card' },
     h('h2', {}, 'Does your browser show this code?'),
     digits,
-    h('p', { class: 'quiet' }, 'If it shows another code, or none, press Not me.'),
+    h(
+      'p',
+      { class: 'quiet' },
+      'If it shows another code, decline. If you did not start this, press Not me.',
+    ),
   )
   return { element, read: () => undefined }
 }
@@ -128,7 +145,10 @@ function codeField(complaint?: string): CodeArea {
   return { element, read }
 }
 
-function scopeToggles({ service, scopes, requiredScopes }: Claim): {
+function scopeToggles(
+  { service, scopes, requiredScopes }: Claim,
+  person: Person,
+): {
   readonly element: HTMLElement
   readonly read: () => string[]
 } {
@@ -145,14 +165,22 @@ function scopeToggles({ service, scopes, requiredScopes }: Claim): {
   const read = () => boxes.filter((box) => box.checked).map((box) => box.value)
   const refresh = () =>
     withheld.replaceChildren(
-      ...notReceived(read()).map((words) => h('li', {}, icon('cross'), words)),
+      ...notReceived(read().filter((scope) => isInDocument(scope, person))).map((words) =>
+        h('li', {}, icon('cross'), words),
+      ),
     )
   refresh()
   const rows = boxes.map((box) =>
     h(
       'label',
       { class: 'toggle' },
-      h('span', {}, wordsOf(box.value), box.disabled && h('small', {}, 'Needed for this login')),
+      h(
+        'span',
+        {},
+        wordsOf(box.value),
+        box.disabled && h('small', {}, 'Needed for this login'),
+        !isInDocument(box.value, person) && h('small', {}, '(not in your document)'),
+      ),
       box,
     ),
   )
@@ -212,7 +240,7 @@ export async function playFaceCheck(): Promise<void> {
   await pause(FACE_MILLISECONDS)
 }
 
-/** Shows what became of a login, until the person closes it or `left` says that something else comes. */
+/** Shows what became of a login, until the person closes it. */
 export function tellOutcome(
   tone: 'good' | 'neutral' | 'bad',
   title: string,
@@ -241,5 +269,6 @@ export function tellOutcome(
         ),
       ),
     )
+    announce([`${title}. ${text}`, ...shared].join(' '))
   })
 }

@@ -41,7 +41,7 @@ export function servePhone({ port, product, fcm, issuer }: PhoneServerOptions): 
     if (pathname === '/token' || pathname.startsWith('/v1/')) return fcm.handle(request)
     if (pathname === '/config') return Response.json({ issuer: product })
     return (
-      toOneAddress(request) ??
+      toOneAddress(request, 'localhost') ??
       (await answerIssuer(issuer, request)) ??
       (await answerFile(site, pathname)) ??
       new Response('Not found', { status: 404 })

@@ -33,6 +33,17 @@ export function wordsOf(scope: string): string {
   return SHARES[scope] ?? scope
 }
 
+/** Whether the document of `person` answers `scope` at all. The development issuer seals no photo. */
+export function isInDocument(
+  scope: string,
+  { givenNames, familyName }: { readonly givenNames: string; readonly familyName: string },
+): boolean {
+  if (scope === 'identity:given_name') return givenNames !== ''
+  if (scope === 'identity:family_name') return familyName !== ''
+  if (scope === 'identity:name_initial') return givenNames !== '' && familyName !== ''
+  return scope !== 'identity:photo'
+}
+
 /** What a service that gets `scopes` does not get. */
 export function notReceived(scopes: readonly string[]): string[] {
   return WORRIES.filter(([, giving]) => !giving.some((scope) => scopes.includes(scope))).map(

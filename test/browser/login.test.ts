@@ -61,21 +61,26 @@ beforeEach(async () => {
 afterEach(() => context.close())
 
 /** Makes an IDToken in the phone and gives its number. */
-async function enroll(): Promise<string> {
+async function enroll(person = 'Camille Martin'): Promise<string> {
   await phone.goto(world.phone)
+  await phone.getByRole('radio', { name: person }).check()
   await phone.getByRole('button', { name: 'Make my IDToken' }).click()
   await phone.locator('#screen[data-screen=home]').waitFor()
   return (await phone.locator('#token-id').innerText()).trim()
 }
 
 /** Types the number into the bar and gives the code that the page shows. */
-async function signIn(tokenId: string, way: 'Send to my phone' | 'page only'): Promise<string> {
-  await bar.goto(world.bar)
-  await bar.locator('#token-id').fill(tokenId)
-  await bar.getByRole('button', { name: way }).click()
-  await bar.locator('#card[data-state=waiting]').waitFor()
-  await bar.locator('.code').filter({ hasText: /\d/ }).waitFor()
-  return digits(await bar.locator('.code').innerText())
+async function signIn(
+  tokenId: string,
+  way: 'Send to my phone' | 'page only',
+  page = bar,
+): Promise<string> {
+  await page.goto(world.bar)
+  await page.locator('#token-id').fill(tokenId)
+  await page.getByRole('button', { name: way }).click()
+  await page.locator('#card[data-state=waiting]').waitFor()
+  await page.locator('.code').filter({ hasText: /\d/ }).waitFor()
+  return digits(await page.locator('.code').innerText())
 }
 
 function digits(text: string): string {
@@ -142,6 +147,63 @@ test('200 a page whose socket drops connects again, shows the same code, and end
   expect(digits(await bar.locator('.code').innerText())).toBe(code)
   await phone.getByRole('button', { name: 'Approve & share' }).click()
   expect(await shared()).toMatchObject({ given_name: 'Camille' })
+})
+
+test('the bar survives a reload while it waits, and forgets the sign-in at its end', async () => {
+  const code = await signIn(await enroll(), 'Send to my phone')
+  await bar.reload()
+  await bar.locator('#card[data-state=waiting] .code').filter({ hasText: /\d/ }).waitFor()
+  expect(digits(await bar.locator('.code').innerText())).toBe(code)
+  await phone.getByRole('button', { name: 'Approve & share' }).click()
+  expect(await shared()).toMatchObject({ given_name: 'Camille' })
+  expect(await bar.evaluate(() => sessionStorage.length)).toBe(0)
+})
+
+test('of several logins the phone shows the newest first', async () => {
+  const tokenId = await enroll()
+  await phone.goto('about:blank')
+  const older = await signIn(tokenId, 'Send to my phone')
+  // Their deadlines, in whole milliseconds, tell which one is newer.
+  await bar.waitForTimeout(50)
+  const newer = await signIn(tokenId, 'page only', await context.newPage())
+  await phone.goto(world.phone)
+  for (const [code, place] of [
+    [newer, 'Request 1 of 2'],
+    [older, 'Request 2 of 2'],
+  ] as const) {
+    await phone.getByText(place).waitFor()
+    expect(digits(await phone.locator('.code').innerText())).toBe(code)
+    await phone.getByRole('button', { name: 'Decline', exact: true }).click()
+    await phone.getByRole('button', { name: 'Done' }).click()
+  }
+})
+
+test('what the document does not hold is not called shared', async () => {
+  await signIn(await enroll('Suryani'), 'Send to my phone')
+  await phone.getByText('(not in your document)').waitFor()
+  await phone.getByRole('button', { name: 'Approve & share' }).click()
+  expect(await shared()).toEqual({ age_over_18: 'Yes' })
+  const received = phone.locator('#screen[data-screen=result] li')
+  await received.first().waitFor()
+  expect(await received.allInnerTexts()).toEqual(['Whether you are over 18'])
+})
+
+test.each([
+  [320, 640],
+  [460, 820],
+  [1000, 820],
+])('at %i x %i nothing is cut off', async (width, height) => {
+  await phone.setViewportSize({ width, height })
+  await bar.setViewportSize({ width, height })
+  await signIn(await enroll(), 'Send to my phone')
+  await phone.locator('#screen[data-screen=prompt]').waitFor()
+  for (const name of ['Approve & share', 'Decline', 'Not me']) {
+    const box = await phone.getByRole('button', { name, exact: true }).boundingBox()
+    expect((box?.y ?? height) + (box?.height ?? 0), name).toBeLessThanOrEqual(height)
+  }
+  for (const page of [phone, bar]) {
+    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(width)
+  }
 })
 
 test('the phone survives a reload, and finds a login that no push announced', async () => {
