@@ -2,6 +2,7 @@
 import { fileURLToPath } from 'node:url'
 import { lock } from './lock.ts'
 import { Plain, readConfirmation, readOptions, readPort, tell } from './options.ts'
+import { DEMO_TOKEN_ID } from './persons.ts'
 import { startWorld, type World } from './world.ts'
 
 const USAGE = `npm start -- [options]: the development world, until Ctrl-C
@@ -72,6 +73,8 @@ function banner({ product, phone, bar, autopilot }: World, confirmation: string)
           `1. Open the phone  ${phone}  and make an IDToken.`,
           `2. Open the bar    ${bar}  and sign in with the number the phone shows.`,
           `3. On the phone, ${code} and approve.`,
+          `Without hands: npm start -- --autopilot answers for the demo person`,
+          `   ${DEMO_TOKEN_ID}`,
         ]
       : [
           `1. Open the bar    ${bar}/?tokenId=${tokenId}  and sign in.`,

@@ -1,10 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { createFakeFcm, type FakeFcm } from '../../../dev/fcm/fake-fcm.ts'
-import { type FcmServer, serveFakeFcm } from '../../../dev/fcm/server.ts'
+import { serveFakeFcm } from '../../../dev/fcm/server.ts'
+import type { Server } from '../../../dev/serve.ts'
 import { accessToken, account, goodMessage, now, send } from './world.ts'
 
 let fake: FakeFcm
-let server: FcmServer
+let server: Server
 
 beforeEach(async () => {
   fake = createFakeFcm({ now: () => now })
