@@ -1,5 +1,4 @@
 import { DurableObject } from 'cloudflare:workers'
-import type { LoginEnded } from '../audit/events.ts'
 import type { Audit } from '../audit/store.ts'
 import { equalText, fromBase64url, sha256, toBase64url, utf8 } from '../bytes.ts'
 import { deriveKey, hmacSha256, stableVersion } from '../keys/derive.ts'
@@ -7,6 +6,7 @@ import type { MasterSecret } from '../keys/master-secret.ts'
 import { openBox, sealBox } from '../keys/sealed-box.ts'
 import { ok, type Result, refuse } from '../result.ts'
 import type { LoginEnd } from './budget.ts'
+import { endedEvent, endOf } from './conclusion.ts'
 import type { Asked, DoorResult, Doors, Granted } from './door.ts'
 import { CLOSE, FRAME_LIMIT, type SocketEvent, stateEvents } from './events.ts'
 import type { PhoneInboxObject } from './inbox.ts'
@@ -32,6 +32,7 @@ import {
   type Signer,
   settle,
 } from './session.ts'
+import { close, closedSocket } from './socket.ts'
 
 /** What the object needs from the composition. Times are Unix milliseconds. */
 export interface LoginHouse {
@@ -208,7 +209,7 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
     this.#conclude(rejected, null)
   }
 
-  /** Gives the result for `code` to the back end of `serviceId`, once; the object is empty afterwards. */
+  /** Gives the result for `code` to the back end of `serviceId`, once. The code and the result are gone with it. */
   async redeem(
     serviceId: string,
     code: string,
@@ -464,51 +465,4 @@ export function sessionStub<T extends LoginSessionObject>(
 export async function inboxName(master: MasterSecret, tokenId: string): Promise<string> {
   const key = await deriveKey(master, 'inbox', stableVersion(master))
   return toBase64url(await hmacSha256(key, tokenId))
-}
-
-/** The answer to the handshake `request` that ends at once with `code`. */
-export function closedSocket(request: Request, code: number, reason: string): Response {
-  const { 0: client, 1: server } = new WebSocketPair()
-  server.accept()
-  server.close(code, reason)
-  const offered = (request.headers.get('Sec-WebSocket-Protocol') ?? '').split(/\s*,\s*/)
-  // A browser gives up on a protocol that it didn't offer, and never learns the code (RFC 6455 section 4.1).
-  const headers = new Headers(
-    offered.includes('idtoken.v1') ? { 'Sec-WebSocket-Protocol': 'idtoken.v1' } : {},
-  )
-  return new Response(null, { status: 101, webSocket: client, headers })
-}
-
-function close(socket: WebSocket, code: number, reason: string): void {
-  try {
-    socket.close(code, reason)
-  } catch {
-    // Closed already.
-  }
-}
-
-function endOf(session: Session): LoginEnd | undefined {
-  if (session.state === 'approved') return 'approved'
-  if (session.state !== 'rejected') return undefined
-  if (session.rejection === 'declined' || session.rejection === 'not_me') return session.rejection
-  return 'ended'
-}
-
-async function endedEvent(session: Session): Promise<LoginEnded> {
-  const { state, startedAt, endedAt } = session
-  return {
-    event: 'login',
-    login: toBase64url(await sha256(session.sessionId)),
-    outcome: state === 'approved' || state === 'rejected' ? state : 'expired',
-    reason: session.rejection,
-    door: session.asked.door,
-    service: session.asked.service.id,
-    tokenId: session.addressee.tokenId,
-    device: session.device,
-    scopes: session.grantedScopes,
-    startedAt,
-    claimedAt: session.claimedAt,
-    endedAt: endedAt ?? startedAt,
-    pushFailed: session.pushFailed,
-  }
 }

@@ -17,8 +17,9 @@ import type { TrustLists } from '../seal/store.ts'
 import { decisionDigest, gatherApproval, signerOf } from './approval.ts'
 import { CLOSE } from './events.ts'
 import type { PhoneInboxObject } from './inbox.ts'
-import { type Claimed, closedSocket, type LoginSessionObject } from './object.ts'
+import type { Claimed, LoginSessionObject } from './object.ts'
 import type { Fault } from './session.ts'
+import { closedSocket, offeredProtocols } from './socket.ts'
 import { isSocketToken } from './socket-token.ts'
 import { type Standing, standingOf } from './store.ts'
 
@@ -134,7 +135,7 @@ async function socket(house: LoginRoutesHouse, c: Context): Promise<Response> {
   const sessionId = c.req.param('sessionId') ?? ''
   const session = house.sessionOf(sessionId)
   if (session === undefined) return closedSocket(request, CLOSE.noSuchSession, 'no such session')
-  const protocols = (request.headers.get('Sec-WebSocket-Protocol') ?? '').split(/\s*,\s*/)
+  const protocols = offeredProtocols(request)
   const [protocol, token = ''] = protocols
   const known = await isSocketToken(house.config.master, sessionId, token)
   if (protocol !== 'idtoken.v1' || !known) return closedSocket(request, CLOSE.badToken, 'bad token')

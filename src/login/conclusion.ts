@@ -1,0 +1,33 @@
+/** What an ended login means to the rooms that are told of it: the person's inbox and the audit. */
+import type { LoginEnded } from '../audit/events.ts'
+import { sha256, toBase64url } from '../bytes.ts'
+import type { LoginEnd } from './budget.ts'
+import type { Session } from './session.ts'
+
+/** How the inbox is told of `session`; `undefined` for an expiry, whose time it knows itself. */
+export function endOf(session: Session): LoginEnd | undefined {
+  if (session.state === 'approved') return 'approved'
+  if (session.state !== 'rejected') return undefined
+  if (session.rejection === 'declined' || session.rejection === 'not_me') return session.rejection
+  return 'ended'
+}
+
+/** The audit event of `session`, which has ended. */
+export async function endedEvent(session: Session): Promise<LoginEnded> {
+  const { state, startedAt, endedAt } = session
+  return {
+    event: 'login',
+    login: toBase64url(await sha256(session.sessionId)),
+    outcome: state === 'approved' || state === 'rejected' ? state : 'expired',
+    reason: session.rejection,
+    door: session.asked.door,
+    service: session.asked.service.id,
+    tokenId: session.addressee.tokenId,
+    device: session.device,
+    scopes: session.grantedScopes,
+    startedAt,
+    claimedAt: session.claimedAt,
+    endedAt: endedAt ?? startedAt,
+    pushFailed: session.pushFailed,
+  }
+}
