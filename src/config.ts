@@ -25,6 +25,9 @@ export interface Config {
   readonly trustListGraceSeconds: number
   readonly enrollmentGrant: 'required' | 'optional'
   readonly enrollmentsPerHour: number
+  /** Issuance stations with a limit of their own: IPv4 addresses, or IPv6 networks as `2001:db8:1:2::/64`. */
+  readonly kioskAddresses: readonly string[]
+  readonly kioskEnrollmentsPerHour: number
   readonly confirmation: Confirmation
   /** The header that a trusted proxy sets to the client's address; empty when there is none. */
   readonly clientAddressHeader: string
@@ -46,6 +49,12 @@ const Variables = v.object({
   TRUST_LIST_GRACE_SECONDS: wholeNumber,
   ENROLLMENT_GRANT: v.picklist(['required', 'optional']),
   ENROLLMENTS_PER_HOUR: wholeNumber,
+  KIOSK_ADDRESSES: v.pipe(
+    v.optional(v.string(), ''),
+    v.regex(/^([0-9a-f.:]+(\/64)?(,[0-9a-f.:]+(\/64)?)*)?$/),
+    v.transform((list) => (list === '' ? [] : list.split(','))),
+  ),
+  KIOSK_ENROLLMENTS_PER_HOUR: v.optional(wholeNumber, '200'),
   CONFIRMATION: v.picklist(['compare', 'transfer']),
   CLIENT_ADDRESS_HEADER: v.pipe(v.string(), v.regex(/^[A-Za-z0-9-]*$/)),
 })
@@ -84,6 +93,8 @@ export function readConfig(variables: Readonly<Record<string, unknown>>): Result
     trustListGraceSeconds: set.TRUST_LIST_GRACE_SECONDS,
     enrollmentGrant: set.ENROLLMENT_GRANT,
     enrollmentsPerHour: set.ENROLLMENTS_PER_HOUR,
+    kioskAddresses: set.KIOSK_ADDRESSES,
+    kioskEnrollmentsPerHour: set.KIOSK_ENROLLMENTS_PER_HOUR,
     confirmation: set.CONFIRMATION,
     clientAddressHeader: set.CLIENT_ADDRESS_HEADER,
   })

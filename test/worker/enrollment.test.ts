@@ -545,6 +545,21 @@ describe('149 enroll: five in an hour from one address', () => {
     }
   }
 
+  test('an issuance station on the list has a limit of its own', async () => {
+    const address = freshAddress()
+    const post = deployment({
+      KIOSK_ADDRESSES: `192.0.2.1,${address}`,
+      KIOSK_ENROLLMENTS_PER_HOUR: '7',
+    })
+    const from = { 'CF-Connecting-IP': address }
+    for (let i = 0; i < 7; i++) {
+      const person = await Person.make({ push: false })
+      expect((await post('/enroll', await person.enrollBody(), from)).status).toBe(200)
+    }
+    const eighth = await Person.make({ push: false })
+    expect((await post('/enroll', await eighth.enrollBody(), from)).status).toBe(429)
+  })
+
   test('the sixth is refused before its seal is parsed; an hour later it is accepted', async () => {
     vi.useFakeTimers({ toFake: ['Date'] })
     const address = freshAddress()
