@@ -5,7 +5,6 @@ import { createLocalJWKSet, decodeJwt, jwtVerify } from 'jose'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import {
   type Bar,
-  type Browser,
   connect,
   enrolled,
   eventually,
@@ -24,6 +23,7 @@ import {
   specimen,
   storedLogin,
   trustList,
+  type Watched,
 } from './world.ts'
 
 let bar: Bar
@@ -34,15 +34,8 @@ afterEach(() => {
   vi.useRealTimers()
 })
 
-interface Open {
-  readonly sessionId: string
-  readonly browser: Browser
-  // biome-ignore lint/suspicious/noExplicitAny: the body of a claim, as it came
-  readonly claimed: any
-}
-
 /** A login that is watched by a page and claimed. */
-async function opened(person: Person, more: object = {}): Promise<Open> {
+async function opened(person: Person, more: object = {}): Promise<Watched> {
   const started = await initiate(bar, person.tokenId, more)
   const { sessionId } = started.body
   const browser = await connect(started.body)
@@ -50,12 +43,12 @@ async function opened(person: Person, more: object = {}): Promise<Open> {
   return { sessionId, browser, claimed: (await person.claim(sessionId)).body }
 }
 
-function wrongCode({ claimed }: Open): string {
+function wrongCode({ claimed }: Watched): string {
   return claimed.otp === '000000' ? '000001' : '000000'
 }
 
 /** That `login` is as open as it was, and nobody was told anything. */
-async function expectUntouched(login: Open, wrongCodes = 0): Promise<void> {
+async function expectUntouched(login: Watched, wrongCodes = 0): Promise<void> {
   expect(await storedLogin(login.sessionId)).toMatchObject({
     state: 'claimed',
     decision: null,

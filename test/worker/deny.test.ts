@@ -3,7 +3,6 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import {
   BAR_ORIGIN,
   type Bar,
-  type Browser,
   connect,
   deployment,
   enrolled,
@@ -14,6 +13,7 @@ import {
   openBar,
   type Person,
   storedLogin,
+  type Watched,
 } from './world.ts'
 
 let bar: Bar
@@ -24,15 +24,8 @@ afterEach(() => {
   vi.useRealTimers()
 })
 
-interface Open {
-  readonly sessionId: string
-  readonly browser: Browser
-  // biome-ignore lint/suspicious/noExplicitAny: the body of a claim, as it came
-  readonly claimed: any
-}
-
 /** A login that is pushed, registered, watched by a page and claimed. */
-async function opened(person: Person): Promise<Open> {
+async function opened(person: Person): Promise<Watched> {
   const started = await deployment({})(
     '/auth/initiate',
     { serviceId: bar.serviceId, tokenId: person.tokenId },
@@ -46,7 +39,7 @@ async function opened(person: Person): Promise<Open> {
   return { sessionId, browser, claimed }
 }
 
-function types({ browser }: Open): (string | undefined)[] {
+function types({ browser }: Watched): (string | undefined)[] {
   return browser.events.map(({ type }) => type)
 }
 
@@ -183,7 +176,7 @@ describe('"not me"', () => {
 })
 
 describe('the inbox is told of every end', () => {
-  const ends: [string, (person: Person, login: Open) => Promise<unknown>][] = [
+  const ends: [string, (person: Person, login: Watched) => Promise<unknown>][] = [
     ['an approval', (person, { sessionId, claimed }) => person.approve(sessionId, claimed)],
     ['a denial', (person, { sessionId, claimed }) => person.deny(sessionId, claimed.nonce)],
     [

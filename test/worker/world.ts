@@ -582,3 +582,11 @@ export async function connect(
   if (response.webSocket === null) throw new Error(`no socket: ${response.status}`)
   return new Browser(response.webSocket)
 }
+
+/** A login that a page watches and a phone has claimed. */
+export interface Watched {
+  readonly sessionId: string
+  readonly browser: Browser
+  /** The body of the claim, as it came. */
+  readonly claimed: Answer['body']
+}
