@@ -36,8 +36,7 @@ afterEach(() => {
 interface Open {
   readonly started: { readonly sessionId: string; readonly wsToken: string }
   readonly sessionId: string
-  // biome-ignore lint/suspicious/noExplicitAny: the body of a claim, as it came
-  readonly claimed: any
+  readonly claimed: Answer['body']
 }
 
 async function claimedLogin(): Promise<Open> {
