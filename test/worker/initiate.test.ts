@@ -182,11 +182,17 @@ describe('who begins', () => {
   test('185 initiate: the eleventh page of one address in a minute waits; a back end has its own quota', async () => {
     const person = await enrolled({ push: false })
     const from = { 'CF-Connecting-IP': freshAddress() }
-    for (let i = 0; i < 10; i++) expect((await page(person.tokenId, {}, from)).status).toBe(200)
-    const refused = await page(person.tokenId, {}, from)
+    // The platform counts in windows of a minute, and one may end on the way: then ten more fit, and no more.
+    let accepted = 0
+    let refused = await page(person.tokenId, {}, from)
+    for (; refused.status === 200 && accepted < 21; accepted += 1) {
+      refused = await page(person.tokenId, {}, from)
+    }
+    expect(accepted).toBeGreaterThanOrEqual(10)
+    expect(accepted).toBeLessThanOrEqual(20)
     expect([refused.status, refused.body.code]).toEqual([429, 'too_many_requests'])
     expect(refused.headers.get('Retry-After')).toMatch(/^\d+$/)
-    expect(await logins()).toBe(10)
+    expect(await logins()).toBe(accepted)
     const backEnd = await post(
       '/auth/initiate',
       { serviceId: bar.serviceId, tokenId: person.tokenId },

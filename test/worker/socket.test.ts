@@ -170,12 +170,15 @@ describe('who may connect', () => {
       exports.default.fetch(`${ISSUER}/ws/session/${login.sessionId}`, {
         headers: { Upgrade: 'websocket', Origin: BAR_ORIGIN, 'CF-Connecting-IP': from },
       })
-    for (let i = 0; i < 50; i++) {
-      const { status, webSocket } = await open()
-      expect(status).toBe(101)
-      webSocket?.accept()
+    // The platform counts in windows of ten seconds, and one may end on the way: then fifty more fit, and no more.
+    let accepted = 0
+    let refused = await open()
+    for (; refused.status === 101 && accepted < 101; accepted += 1) {
+      refused.webSocket?.accept()
+      refused = await open()
     }
-    const refused = await open()
+    expect(accepted).toBeGreaterThanOrEqual(50)
+    expect(accepted).toBeLessThanOrEqual(100)
     expect(refused.status).toBe(429)
     expect(refused.webSocket).toBeNull()
     expect(refused.headers.get('Retry-After')).toMatch(/^\d+$/)
