@@ -5,9 +5,15 @@
 import { SignJWT } from 'jose'
 import { concat, sha256, toBase64url, utf8 } from '../bytes.ts'
 import { ok, type Result, refuse } from '../result.ts'
+import type { SigningAlg } from './algorithms.ts'
+import { readIdToken, TOKEN_TYP } from './id-token.ts'
 import type { MasterSecret } from './master-secret.ts'
 import {
+  headerOf,
+  isOfKind,
+  KEY_KINDS,
   type KeyFault,
+  type KeyKind,
   type KeyPurpose,
   makeSigningKey,
   openSigningKey,
@@ -21,11 +27,20 @@ export interface JwkSet {
 }
 
 export interface KeyRing {
-  /** A compact JWS for a service over exactly `claims`, by the active token key. @throws SigningKeyUnusable */
+  /** A compact JWS for a service over exactly `claims`, by the active ES256 token key. @throws SigningKeyUnusable */
   signToken(claims: Readonly<Record<string, unknown>>): Promise<string>
+  /** An id token over exactly `claims`, by the active token key of `alg`. @throws SigningKeyUnusable */
+  signIdToken(claims: Readonly<Record<string, unknown>>, alg: SigningAlg): Promise<string>
+  /** A logout token likewise (OpenID Connect Back-Channel Logout section 2.4). @throws SigningKeyUnusable */
+  signLogoutToken(claims: Readonly<Record<string, unknown>>, alg: SigningAlg): Promise<string>
+  /**
+   * The payload of an id token that a usable token key of this ring signed, active or retired, expired or not;
+   * `undefined` for anything else. Whether its `aud` is the client at hand is for the caller to compare.
+   */
+  readIdToken(jws: string): Promise<Readonly<Record<string, unknown>> | undefined>
   /** A compact JWS for a phone over exactly `claims`, by the active push key. @throws SigningKeyUnusable */
   signPush(claims: Readonly<Record<string, unknown>>): Promise<string>
-  /** The public token keys. @throws SigningKeyUnusable rather than giving an empty set, which caches would keep */
+  /** The public token keys, ES256 first. @throws SigningKeyUnusable rather than leaving one out: caches would keep that */
   tokenJwks(): Promise<JwkSet>
   /** The public push keys; nobody accepts them for tokens. @throws SigningKeyUnusable */
   deviceJwks(): Promise<JwkSet>
@@ -53,7 +68,7 @@ export interface KeyRingParts {
   readonly now: () => number
   /** Every stored key, in a steady order. */
   readonly load: () => Promise<readonly StoredKey[]>
-  /** Stores a new active key unless its purpose has one. */
+  /** Stores a new active key unless its kind has one. */
   readonly insert: (key: StoredKey) => Promise<void>
   /** Twelve fresh random bytes. */
   readonly random12: () => Uint8Array
@@ -61,7 +76,6 @@ export interface KeyRingParts {
   readonly memory: Map<string, KeySnapshot>
 }
 
-const PURPOSES: readonly KeyPurpose[] = ['token', 'push']
 const MAX_AGE_SECONDS = 300
 /** How soon to look again when something was wrong. */
 const RETRY_SECONDS = 30
@@ -70,26 +84,35 @@ const RETRY_SECONDS = 30
 export function keyRing(parts: KeyRingParts): KeyRing {
   async function publicKeys(purpose: KeyPurpose): Promise<JwkSet> {
     const { usable, faults } = await remembered(parts)
-    const keys = usable.filter((key) => key.purpose === purpose).map((key) => key.publicJwk)
-    if (keys.length === 0) throw unusable(purpose, faults)
+    const keys = KEY_KINDS.filter((kind) => kind.purpose === purpose).flatMap((kind) => {
+      const ofKind = usable.filter((key) => isOfKind(key, kind))
+      if (!ofKind.some((key) => key.status === 'active')) throw unusable(kind, faults)
+      return ofKind.map((key) => key.publicJwk)
+    })
     return { keys }
   }
 
   async function sign(
-    purpose: KeyPurpose,
+    kind: KeyKind,
     typ: string,
     claims: Readonly<Record<string, unknown>>,
   ): Promise<string> {
     const { usable, faults } = await remembered(parts)
-    const key = usable.find((each) => each.purpose === purpose && each.status === 'active')
-    if (key === undefined) throw unusable(purpose, faults)
-    const { alg, kid } = key.publicJwk
-    return new SignJWT({ ...claims }).setProtectedHeader({ alg, kid, typ }).sign(key.privateKey)
+    const key = usable.find((each) => isOfKind(each, kind) && each.status === 'active')
+    if (key === undefined) throw unusable(kind, faults)
+    return new SignJWT({ ...claims }).setProtectedHeader(headerOf(key, typ)).sign(key.privateKey)
   }
 
   return {
-    signToken: (claims) => sign('token', 'JWT', claims),
-    signPush: (claims) => sign('push', 'idtoken-push+jwt', claims),
+    signToken: (claims) => sign({ purpose: 'token', alg: 'ES256' }, TOKEN_TYP, claims),
+    signIdToken: (claims, alg) => sign({ purpose: 'token', alg }, TOKEN_TYP, claims),
+    signLogoutToken: (claims, alg) => sign({ purpose: 'token', alg }, 'logout+jwt', claims),
+    readIdToken: async (jws) => {
+      const { usable } = await remembered(parts)
+      const keys = usable.filter((key) => key.purpose === 'token')
+      return readIdToken(jws, keys, parts.issuer, parts.now())
+    },
+    signPush: (claims) => sign({ purpose: 'push', alg: 'ES256' }, 'idtoken-push+jwt', claims),
     tokenJwks: () => publicKeys('token'),
     deviceJwks: () => publicKeys('push'),
     check: async () => {
@@ -123,13 +146,15 @@ async function remembered(parts: KeyRingParts): Promise<KeySnapshot> {
 
 /** Reads the stored keys, makes what is missing, opens everything and remembers the outcome. */
 async function look(parts: KeyRingParts, identity: string): Promise<KeySnapshot> {
-  let stored = await parts.load()
-  const missing = PURPOSES.filter((purpose) => !hasActive(stored, purpose))
-  for (const purpose of missing) {
-    await parts.insert(await makeSigningKey(parts.master, purpose, parts.random12(), parts.now()))
-  }
+  const found = await parts.load()
+  const missing = KEY_KINDS.filter((kind) => !hasActive(found, kind))
+  await Promise.all(
+    missing.map(async (kind) =>
+      parts.insert(await makeSigningKey(parts.master, kind, parts.random12(), parts.now())),
+    ),
+  )
   // Another isolate may have been first: what counts is what is stored now.
-  if (missing.length > 0) stored = await parts.load()
+  const stored = missing.length > 0 ? await parts.load() : found
 
   const { usable, faults } = await openAll(parts.master, stored)
   const age = faults.length === 0 ? MAX_AGE_SECONDS : RETRY_SECONDS
@@ -153,12 +178,12 @@ async function openAll(
     if (opened.ok) usable.push(opened.value)
     else faults.push(opened.reason)
   }
-  if (PURPOSES.some((purpose) => !hasActive(stored, purpose))) faults.push('no_active_key')
+  if (KEY_KINDS.some((kind) => !hasActive(stored, kind))) faults.push('no_active_key')
   return { usable, faults }
 }
 
-function hasActive(stored: readonly StoredKey[], purpose: KeyPurpose): boolean {
-  return stored.some((key) => key.purpose === purpose && key.status === 'active')
+function hasActive(stored: readonly StoredKey[], kind: KeyKind): boolean {
+  return stored.some((key) => isOfKind(key, kind) && key.status === 'active')
 }
 
 /** The name of this deployment's place in the memory: the issuer and a digest of every version of the secret. */
@@ -170,6 +195,6 @@ async function identityOf({ issuer, master }: KeyRingParts): Promise<string> {
   return `${issuer} ${toBase64url(await sha256(concat(...versions)))}`
 }
 
-function unusable(purpose: KeyPurpose, faults: readonly KeyFault[]): SigningKeyUnusable {
-  return new SigningKeyUnusable(`${purpose} key: ${faults.join(', ') || 'none'}`)
+function unusable({ purpose, alg }: KeyKind, faults: readonly KeyFault[]): SigningKeyUnusable {
+  return new SigningKeyUnusable(`${alg} ${purpose} key: ${faults.join(', ') || 'none'}`)
 }

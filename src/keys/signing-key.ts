@@ -3,8 +3,17 @@
  * be published (5-security 318).
  */
 import { calculateJwkThumbprint, exportJWK, generateKeyPair } from 'jose'
-import { fromBase64url, utf8 } from '../bytes.ts'
+import { utf8 } from '../bytes.ts'
 import { ok, type Result, refuse } from '../result.ts'
+import {
+  type P256Half,
+  type PublicHalf,
+  privateHalf,
+  publicHalf,
+  type RsaHalf,
+  type SigningAlg,
+  WEB_CRYPTO,
+} from './algorithms.ts'
 import type { MasterSecret } from './master-secret.ts'
 import { openBox, sealBox } from './sealed-box.ts'
 
@@ -13,16 +22,22 @@ export type KeyPurpose = 'token' | 'push'
 
 export type KeyStatus = 'active' | 'retired'
 
-/** The public half as the JWKS shows it: these members and no others. */
-export interface PublicJwk {
-  readonly kty: 'EC'
-  readonly crv: 'P-256'
-  readonly x: string
-  readonly y: string
-  readonly kid: string
-  readonly use: 'sig'
-  readonly alg: 'ES256'
+/** One active key of each kind is what the ring needs. */
+export interface KeyKind {
+  readonly purpose: KeyPurpose
+  readonly alg: SigningAlg
 }
+
+/** Every kind there is, in the order in which the JWKS shows their keys. */
+export const KEY_KINDS: readonly KeyKind[] = [
+  { purpose: 'token', alg: 'ES256' },
+  // For the services that can't verify anything else (1-architecture decision 11).
+  { purpose: 'token', alg: 'RS256' },
+  { purpose: 'push', alg: 'ES256' },
+]
+
+/** The public half as the JWKS shows it: these members and no others. */
+export type PublicJwk = (P256Half | RsaHalf) & { readonly kid: string; readonly use: 'sig' }
 
 /** A key as it is stored; nothing in here is trusted before `openSigningKey` has looked at it. */
 export interface StoredKey {
@@ -40,38 +55,44 @@ export interface StoredKey {
 }
 
 /** A key whose private half is at hand and known to belong to the public one. */
-export interface SigningKey {
-  readonly purpose: KeyPurpose
+export interface SigningKey extends KeyKind {
   readonly status: KeyStatus
   readonly publicJwk: PublicJwk
+  readonly publicKey: CryptoKey
   readonly privateKey: CryptoKey
 }
 
 export type KeyFault =
+  | 'unknown_kind'
   | 'unwrap_failed'
   | 'not_p256'
+  | 'not_rsa'
   | 'kid_mismatch'
   | 'halves_differ'
   | 'kid_twice'
   | 'no_active_key'
 
-const ES256 = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
+/** Of a made RSA key; the exponent is 65537. */
+const RSA_BITS = 2048
 
-/** A new ES256 key, active, its private half wrapped. `random12`: twelve fresh bytes; `now`: Unix seconds. */
+/**
+ * A new active key of `kind`, its private half wrapped. An RSA key takes a tenth of a second and more.
+ * `random12`: twelve fresh bytes; `now`: Unix seconds.
+ */
 export async function makeSigningKey(
   master: MasterSecret,
-  purpose: KeyPurpose,
+  { purpose, alg }: KeyKind,
   random12: Uint8Array,
   now: number,
 ): Promise<StoredKey> {
-  const pair = await generateKeyPair('ES256', { extractable: true })
+  const pair = await generateKeyPair(alg, { extractable: true, modulusLength: RSA_BITS })
   const privateJwk = await exportJWK(pair.privateKey)
   const publicJwk = await exportJWK(pair.publicKey)
   const kid = await calculateJwkThumbprint(publicJwk)
   return {
     kid,
     purpose,
-    alg: 'ES256',
+    alg,
     status: 'active',
     publicJwk: JSON.stringify(publicJwk),
     wrappedPrivateKey: await wrapPrivateJwk(master, purpose, kid, privateJwk, random12),
@@ -99,57 +120,52 @@ export async function openSigningKey(
   stored: StoredKey,
 ): Promise<Result<SigningKey, KeyFault>> {
   const { kid, purpose, status } = stored
+  const alg = KEY_KINDS.find((kind) => isOfKind(stored, kind))?.alg
+  if (alg === undefined) return refuse('unknown_kind')
+  const otherKey = alg === 'ES256' ? 'not_p256' : 'not_rsa'
+
   const opened = await openBox(master, 'wrap', stored.wrappedPrivateKey, contextOf(purpose, kid))
   if (opened === undefined) return refuse('unwrap_failed')
 
-  const privateHalf = p256Members(parseJson(new TextDecoder().decode(opened)))
-  const publicHalf = p256Members(parseJson(stored.publicJwk))
-  if (stored.alg !== 'ES256' || privateHalf?.d === undefined || publicHalf === undefined) {
-    return refuse('not_p256')
-  }
+  const secret = privateHalf(alg, parseJson(new TextDecoder().decode(opened)))
+  const half = publicHalf(alg, parseJson(stored.publicJwk))
+  if (secret === undefined || half === undefined) return refuse(otherKey)
 
-  const { kty, crv, x, y } = publicHalf
-  if ((await calculateJwkThumbprint({ kty, crv, x, y })) !== kid) return refuse('kid_mismatch')
+  if ((await calculateJwkThumbprint({ ...half })) !== kid) return refuse('kid_mismatch')
 
-  const keys = await importHalves({ kty, crv, x, y }, privateHalf)
-  if (keys === undefined) return refuse('not_p256')
-  // Equal coordinates beside `d` would prove nothing about `d`: only a signature does.
+  const keys = await importHalves(half, secret)
+  if (keys === undefined) return refuse(otherKey)
+  // Equal public members beside `d` would prove nothing about `d`: only a signature does.
   const probe = utf8(kid)
-  const signature = await crypto.subtle.sign(ES256, keys.privateKey, probe)
-  const matches = await crypto.subtle.verify(ES256, keys.publicKey, signature, probe)
+  const signature = await crypto.subtle.sign(WEB_CRYPTO[alg], keys.privateKey, probe)
+  const matches = await crypto.subtle.verify(WEB_CRYPTO[alg], keys.publicKey, signature, probe)
   if (!matches) return refuse('halves_differ')
 
-  const publicJwk: PublicJwk = { kty, crv, x, y, kid, use: 'sig', alg: 'ES256' }
-  return ok({ purpose, status, publicJwk, privateKey: keys.privateKey })
+  return ok({ purpose, alg, status, publicJwk: { ...half, kid, use: 'sig' }, ...keys })
 }
 
-interface P256Members {
-  readonly kty: 'EC'
-  readonly crv: 'P-256'
-  readonly x: string
-  readonly y: string
-  readonly d?: string
+/** Whether `key` is of `kind`. */
+export function isOfKind(
+  key: { readonly purpose: KeyPurpose; readonly alg: string },
+  { purpose, alg }: KeyKind,
+): boolean {
+  return key.purpose === purpose && key.alg === alg
 }
 
-function p256Members(value: unknown): P256Members | undefined {
-  if (typeof value !== 'object' || value === null) return undefined
-  const { kty, crv, x, y, d } = value as Readonly<Record<string, unknown>>
-  if (kty !== 'EC' || crv !== 'P-256' || !isCoordinate(x) || !isCoordinate(y)) return undefined
-  return { kty, crv, x, y, ...(isCoordinate(d) && { d }) }
-}
-
-function isCoordinate(value: unknown): value is string {
-  return typeof value === 'string' && fromBase64url(value)?.length === 32
+/** The one protected header of what `key` signs as `typ`. */
+export function headerOf(key: SigningKey, typ: string) {
+  return { alg: key.alg, kid: key.publicJwk.kid, typ }
 }
 
 async function importHalves(
-  publicHalf: P256Members,
-  privateHalf: P256Members,
+  half: PublicHalf,
+  secret: JsonWebKey,
 ): Promise<{ publicKey: CryptoKey; privateKey: CryptoKey } | undefined> {
+  const algorithm = WEB_CRYPTO[half.alg]
   try {
     return {
-      publicKey: await crypto.subtle.importKey('jwk', { ...publicHalf }, ES256, false, ['verify']),
-      privateKey: await crypto.subtle.importKey('jwk', { ...privateHalf }, ES256, false, ['sign']),
+      publicKey: await crypto.subtle.importKey('jwk', { ...half }, algorithm, false, ['verify']),
+      privateKey: await crypto.subtle.importKey('jwk', secret, algorithm, false, ['sign']),
     }
   } catch {
     return undefined

@@ -51,7 +51,7 @@ export async function loadKeys(db: D1Database): Promise<readonly StoredKey[]> {
   }))
 }
 
-/** Stores `key` unless its purpose has an active key already, or its `kid` is taken. @throws when D1 does */
+/** Stores `key` unless its kind (purpose and alg) has an active key already, or its `kid` is taken. @throws when D1 does */
 export async function insertKey(db: D1Database, key: StoredKey): Promise<void> {
   await db
     .prepare(

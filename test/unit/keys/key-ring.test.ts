@@ -2,73 +2,44 @@ import {
   calculateJwkThumbprint,
   compactVerify,
   createLocalJWKSet,
+  decodeProtectedHeader,
   exportJWK,
   generateKeyPair,
+  type JWK,
 } from 'jose'
 import { describe, expect, it } from 'vitest'
-import { type KeyRing, type KeySnapshot, keyRing } from '../../../src/keys/key-ring.ts'
-import type { MasterSecret } from '../../../src/keys/master-secret.ts'
-import { sealBox } from '../../../src/keys/sealed-box.ts'
-import {
-  makeSigningKey,
-  openSigningKey,
-  type StoredKey,
-  wrapPrivateJwk,
-} from '../../../src/keys/signing-key.ts'
+import { openBox, sealBox } from '../../../src/keys/sealed-box.ts'
+import { openSigningKey, type StoredKey } from '../../../src/keys/signing-key.ts'
+import { house, ISSUER, master, p256Key, random12, rsaKey, withPrivateJwk } from './house.ts'
 import { secretOf } from './secrets.ts'
 
-const master = secretOf([1, 1])
-let drawn = 0
+const rsa = await rsaKey()
+const otherRsa = await rsaKey()
 
-/** Never the same twelve bytes twice. */
-function random12(): Uint8Array {
-  drawn += 1
-  return new Uint8Array(12).fill(drawn % 256).with(0, drawn >> 8)
+/** The private half in a stored key of ours. */
+async function privateJwkOf({ kid, purpose, wrappedPrivateKey }: StoredKey): Promise<JWK> {
+  const opened = await openBox(master, 'wrap', wrappedPrivateKey, `signing-key/${purpose}/${kid}`)
+  return JSON.parse(new TextDecoder().decode(opened))
 }
 
-/** A table of keys in memory with the rule of the unique index, and a ring over it. */
-function house(stored: StoredKey[] = [], secret: MasterSecret = master) {
-  const state = { time: 1_000_000, loads: 0, fail: false }
-  const memory = new Map<string, KeySnapshot>()
-  const ringOf = (of: MasterSecret): KeyRing =>
-    keyRing({
-      master: of,
-      issuer: 'https://id.example.com',
-      now: () => state.time,
-      load: async () => {
-        state.loads += 1
-        if (state.fail) throw new Error('D1 is away')
-        return [...stored]
-      },
-      insert: async (key) => {
-        const taken = stored.some(
-          (each) => each.purpose === key.purpose && each.status === 'active',
-        )
-        if (!taken) stored.push(key)
-      },
-      random12,
-      memory,
-    })
-  return { state, stored, ring: ringOf(secret), ringOf }
-}
-
-async function tokenKey(
-  status: 'active' | 'retired' = 'active',
-  purpose: 'token' | 'push' = 'token',
-) {
-  return { ...(await makeSigningKey(master, purpose, random12(), 1)), status }
-}
-
-/** A key whose private half was replaced; the box is as genuine as any. */
-async function withPrivateJwk(key: StoredKey, privateJwk: object): Promise<StoredKey> {
-  const wrappedPrivateKey = await wrapPrivateJwk(
-    master,
-    key.purpose,
-    key.kid,
-    privateJwk,
-    random12(),
+/** An RSA key as the ring would never make it, stored as if it had. */
+async function foreignRsaKey(modulusLength: number, exponent: number): Promise<StoredKey> {
+  const pair = await crypto.subtle.generateKey(
+    {
+      name: 'RSASSA-PKCS1-v1_5',
+      hash: 'SHA-256',
+      modulusLength,
+      publicExponent: new Uint8Array(exponent === 3 ? [3] : [1, 0, 1]),
+    },
+    true,
+    ['sign', 'verify'],
   )
-  return { ...key, wrappedPrivateKey }
+  return storedAs(await exportJWK(pair.publicKey), await exportJWK(pair.privateKey))
+}
+
+async function storedAs(publicJwk: JWK, privateJwk: JWK): Promise<StoredKey> {
+  const kid = await calculateJwkThumbprint(publicJwk)
+  return withPrivateJwk({ ...rsa, kid, publicJwk: JSON.stringify(publicJwk) }, privateJwk)
 }
 
 describe('318 a stored key that must not sign', () => {
@@ -77,23 +48,23 @@ describe('318 a stored key that must not sign', () => {
   > = {
     'does not unwrap': [
       'unwrap_failed',
-      async () => ({ ...(await tokenKey()), wrappedPrivateKey: '1.AAAA' }),
+      async () => ({ ...(await p256Key()), wrappedPrivateKey: '1.AAAA' }),
     ],
     'was wrapped for another purpose': [
       'unwrap_failed',
-      async () => ({ ...(await tokenKey('active', 'push')), purpose: 'token' }),
+      async () => ({ ...(await p256Key('active', 'push')), purpose: 'token' }),
     ],
     'was wrapped for another kid': [
       'unwrap_failed',
       async () => ({
-        ...(await tokenKey()),
-        wrappedPrivateKey: (await tokenKey()).wrappedPrivateKey,
+        ...(await p256Key()),
+        wrappedPrivateKey: (await p256Key()).wrappedPrivateKey,
       }),
     ],
     'has another box of this server in place of its own': [
       'unwrap_failed',
       async () => {
-        const key = await tokenKey()
+        const key = await p256Key()
         const box = await sealBox(
           master,
           'cookie',
@@ -107,7 +78,7 @@ describe('318 a stored key that must not sign', () => {
     'has no JSON inside': [
       'not_p256',
       async () => {
-        const key = await tokenKey()
+        const key = await p256Key()
         const box = await sealBox(master, 'wrap', 'no', `signing-key/token/${key.kid}`, random12())
         return { ...key, wrappedPrivateKey: box }
       },
@@ -116,7 +87,7 @@ describe('318 a stored key that must not sign', () => {
       'not_p256',
       async () => {
         const pair = await generateKeyPair('ES384', { extractable: true })
-        const key = await withPrivateJwk(await tokenKey(), await exportJWK(pair.privateKey))
+        const key = await withPrivateJwk(await p256Key(), await exportJWK(pair.privateKey))
         return { ...key, publicJwk: JSON.stringify(await exportJWK(pair.publicKey)) }
       },
     ],
@@ -126,47 +97,143 @@ describe('318 a stored key that must not sign', () => {
         const x = Buffer.alloc(32, 1).toString('base64url')
         const publicJwk = { kty: 'EC', crv: 'P-256', x, y: x }
         const kid = await calculateJwkThumbprint(publicJwk)
-        const key = { ...(await tokenKey()), kid, publicJwk: JSON.stringify(publicJwk) }
+        const key = { ...(await p256Key()), kid, publicJwk: JSON.stringify(publicJwk) }
         return withPrivateJwk(key, { ...publicJwk, d: x })
       },
     ],
     'holds the public half only': [
       'not_p256',
       async () => {
-        const key = await tokenKey()
+        const key = await p256Key()
         return withPrivateJwk(key, JSON.parse(key.publicJwk))
       },
     ],
-    'says another algorithm': ['not_p256', async () => ({ ...(await tokenKey()), alg: 'RS256' })],
+    'is an RSA key': ['not_p256', async () => ({ ...otherRsa, alg: 'ES256' })],
+    'says an algorithm we do not have': [
+      'unknown_kind',
+      async () => ({ ...(await p256Key()), alg: 'ES384' }),
+    ],
     'has a broken public half': [
       'not_p256',
-      async () => ({ ...(await tokenKey()), publicJwk: '{' }),
+      async () => ({ ...(await p256Key()), publicJwk: '{' }),
     ],
     'shows the public half of another key': [
       'kid_mismatch',
-      async () => ({ ...(await tokenKey()), publicJwk: (await tokenKey()).publicJwk }),
+      async () => ({ ...(await p256Key()), publicJwk: (await p256Key()).publicJwk }),
     ],
     'has the private half of another key': [
       'halves_differ',
       async () => {
         const pair = await generateKeyPair('ES256', { extractable: true })
-        return withPrivateJwk(await tokenKey(), await exportJWK(pair.privateKey))
+        return withPrivateJwk(await p256Key(), await exportJWK(pair.privateKey))
       },
     ],
   }
 
   it.each(Object.entries(broken))('%s', async (_, [reason, make]) => {
     const key = await make()
-    const { ring, stored } = house([key, await tokenKey('active', 'push')])
+    const active = key.alg === 'ES256' ? [] : [{ ...(await p256Key()), wrappedPrivateKey: '' }]
+    const { ring, stored } = house([key, ...active, rsa, await p256Key('active', 'push')])
+    const before = stored.length
     expect(await openSigningKey(master, key)).toEqual({ ok: false, reason })
     expect(await ring.check()).toEqual({ ok: false, reason })
-    await expect(ring.signToken({ sub: 'x' })).rejects.toThrow(`token key: ${reason}`)
+    await expect(ring.signToken({ sub: 'x' })).rejects.toThrow(`ES256 token key: ${reason}`)
+    await expect(ring.signIdToken({ sub: 'x' }, 'ES256')).rejects.toThrow(reason)
     await expect(ring.tokenJwks()).rejects.toThrow(reason)
-    expect(stored.length).toBe(2)
+    expect(stored.length).toBe(before)
+  })
+
+  const brokenRsa: Readonly<
+    Record<string, readonly [reason: string, make: () => Promise<StoredKey>]>
+  > = {
+    'does not unwrap': ['unwrap_failed', async () => ({ ...rsa, wrappedPrivateKey: '1.AAAA' })],
+    'was wrapped for another kid': [
+      'unwrap_failed',
+      async () => ({ ...rsa, wrappedPrivateKey: otherRsa.wrappedPrivateKey }),
+    ],
+    'is a P-256 key': ['not_rsa', async () => ({ ...(await p256Key()), alg: 'RS256' })],
+    'has 1024 bits': ['not_rsa', () => foreignRsaKey(1024, 65537)],
+    'has 2040 bits': ['not_rsa', () => foreignRsaKey(2040, 65537)],
+    'has the exponent 3': ['not_rsa', () => foreignRsaKey(2048, 3)],
+    'has a modulus that begins with a zero byte': [
+      'not_rsa',
+      async () => {
+        const jwk = await privateJwkOf(rsa)
+        const n = Buffer.concat([Buffer.alloc(1), Buffer.from(jwk.n ?? '', 'base64url')])
+        const publicJwk = { kty: 'RSA', n: n.toString('base64url'), e: 'AQAB' }
+        return storedAs(publicJwk, { ...jwk, ...publicJwk })
+      },
+    ],
+    'has a modulus in plain base64': [
+      'not_rsa',
+      async () => {
+        const { n, ...jwk } = JSON.parse(rsa.publicJwk)
+        return { ...rsa, publicJwk: JSON.stringify({ ...jwk, n: `${n}=` }) }
+      },
+    ],
+    'holds the public half only': [
+      'not_rsa',
+      async () => withPrivateJwk(rsa, JSON.parse(rsa.publicJwk)),
+    ],
+    'lacks a prime': [
+      'not_rsa',
+      async () => {
+        const { q: _, ...jwk } = await privateJwkOf(rsa)
+        return withPrivateJwk(rsa, jwk)
+      },
+    ],
+    'has a prime that is no text': [
+      'not_rsa',
+      async () => withPrivateJwk(rsa, { ...(await privateJwkOf(rsa)), q: 7 }),
+    ],
+    'has a small private half in its box': [
+      'not_rsa',
+      async () => withPrivateJwk(rsa, await privateJwkOf(await foreignRsaKey(1024, 65537))),
+    ],
+    'has no public half': ['not_rsa', async () => ({ ...rsa, publicJwk: 'null' })],
+    'shows the public half of another key': [
+      'kid_mismatch',
+      async () => ({ ...rsa, publicJwk: otherRsa.publicJwk }),
+    ],
+    'has the private half of another key': [
+      'halves_differ',
+      async () => withPrivateJwk(rsa, await privateJwkOf(otherRsa)),
+    ],
+  }
+
+  it.each(Object.entries(brokenRsa))('of RSA: %s', async (_, [reason, make]) => {
+    const key = await make()
+    const { ring, stored } = house([await p256Key(), key, await p256Key('active', 'push')])
+    expect(await openSigningKey(master, key)).toEqual({ ok: false, reason })
+    expect(await ring.check()).toEqual({ ok: false, reason })
+    await expect(ring.signIdToken({}, 'RS256')).rejects.toThrow(`RS256 token key: ${reason}`)
+    await expect(ring.signLogoutToken({}, 'RS256')).rejects.toThrow(`RS256 token key: ${reason}`)
+    await expect(ring.tokenJwks()).rejects.toThrow(`RS256 token key: ${reason}`)
+    // What does not need it goes on.
+    expect(await ring.signIdToken({}, 'ES256')).toMatch(/^ey/)
+    expect(stored.length).toBe(3)
+  })
+
+  it('of RSA: has the secret members of another key beside its own modulus', async () => {
+    const { n } = await privateJwkOf(rsa)
+    const mixed = await withPrivateJwk(rsa, { ...(await privateJwkOf(otherRsa)), n })
+    const opened = await openSigningKey(master, mixed)
+    // Some runtimes refuse the import, the others sign with the wrong key: neither may pass.
+    expect(opened.ok || ['not_rsa', 'halves_differ'].includes(opened.reason)).toBe(true)
+    expect(opened.ok).toBe(false)
+  })
+
+  it('of RSA: is said to be for pushes', async () => {
+    const { kid, publicJwk } = rsa
+    const box = await withPrivateJwk({ ...rsa, purpose: 'push' }, await privateJwkOf(rsa))
+    expect(await openSigningKey(master, box)).toEqual({ ok: false, reason: 'unknown_kind' })
+    const { ring } = house([box, await p256Key(), await p256Key('active', 'push'), otherRsa])
+    expect(JSON.stringify(await ring.deviceJwks())).not.toContain(kid)
+    expect(JSON.stringify(await ring.tokenJwks())).not.toContain(JSON.parse(publicJwk).n)
   })
 
   it('has a d that is not of its own coordinates', async () => {
-    const key = await tokenKey()
+    const key = await p256Key()
     const pair = await generateKeyPair('ES256', { extractable: true })
     const { d } = await exportJWK(pair.privateKey)
     const mixed = await withPrivateJwk(key, { ...JSON.parse(key.publicJwk), d })
@@ -177,8 +244,9 @@ describe('318 a stored key that must not sign', () => {
   })
 
   it('has its kid twice: neither row is used', async () => {
-    const key = await tokenKey()
-    const { ring } = house([key, { ...key, status: 'retired' }, await tokenKey('active', 'push')])
+    const key = await p256Key()
+    const push = await p256Key('active', 'push')
+    const { ring } = house([key, { ...key, status: 'retired' }, rsa, push])
     expect(await ring.check()).toEqual({ ok: false, reason: 'kid_twice' })
     await expect(ring.signToken({})).rejects.toThrow('kid_twice')
   })
@@ -186,19 +254,19 @@ describe('318 a stored key that must not sign', () => {
   it('a retired row that somebody else wrote into the database is not published', async () => {
     const pair = await generateKeyPair('ES256', { extractable: true })
     const publicJwk = await exportJWK(pair.publicKey)
-    const good = await tokenKey()
+    const good = await p256Key()
     const forged: StoredKey = {
-      ...(await tokenKey('retired')),
+      ...(await p256Key('retired')),
       kid: await calculateJwkThumbprint(publicJwk),
       publicJwk: JSON.stringify(publicJwk),
     }
-    const { ring } = house([good, forged, await tokenKey('active', 'push')])
-    expect((await ring.tokenJwks()).keys.map((key) => key.kid)).toEqual([good.kid])
+    const { ring } = house([good, forged, rsa, await p256Key('active', 'push')])
+    expect((await ring.tokenJwks()).keys.map((key) => key.kid)).toEqual([good.kid, rsa.kid])
     expect(await ring.check()).toEqual({ ok: false, reason: 'unwrap_failed' })
   })
 
   it('while the database is away the check says so and signing goes on with the last good copy', async () => {
-    const { ring, state } = house()
+    const { ring, state } = house([rsa])
     const before = await ring.tokenJwks()
     state.fail = true
     state.time += 301
@@ -208,31 +276,64 @@ describe('318 a stored key that must not sign', () => {
   })
 
   it('with nothing remembered and the database away nothing is signed', async () => {
-    const { ring, state } = house()
+    const { ring, state } = house([rsa])
     state.fail = true
     await expect(ring.signToken({})).rejects.toThrow('D1 is away')
   })
 })
 
 describe('key ring', () => {
-  it('makes one key per purpose on first need and keeps to it', async () => {
+  const kinds = (stored: readonly StoredKey[]) =>
+    stored.map((key) => `${key.purpose} ${key.alg} ${key.status}`).sort()
+
+  it('makes one key per purpose and algorithm on first need and keeps to it', async () => {
     const { ring, stored } = house()
     expect(await ring.check()).toEqual({ ok: true, value: undefined })
     await ring.signToken({})
+    await ring.signIdToken({}, 'RS256')
     await ring.signPush({})
-    expect(stored.map((key) => key.purpose).sort()).toEqual(['push', 'token'])
+    expect(kinds(stored)).toEqual(['push ES256 active', 'token ES256 active', 'token RS256 active'])
+  })
+
+  it('a deployment that has ES256 keys gets the RS256 key beside them', async () => {
+    const [token, push] = [await p256Key(), await p256Key('active', 'push')]
+    const { ring, stored } = house([token, push])
+    const { keys } = await ring.tokenJwks()
+    expect(keys.map((key) => key.alg)).toEqual(['ES256', 'RS256'])
+    expect(keys[0]?.kid).toBe(token.kid)
+    expect(stored.slice(0, 2)).toEqual([token, push])
+    expect(kinds(stored).length).toBe(3)
+  })
+
+  it('of a missing active key only that one is made: a retired key does not count', async () => {
+    const retired = { ...rsa, status: 'retired' } as const
+    const { ring, stored } = house([await p256Key(), await p256Key('active', 'push'), retired])
+    const jws = await ring.signIdToken({}, 'RS256')
+    expect(stored.length).toBe(4)
+    expect(decodeProtectedHeader(jws).kid).toBe(stored[3]?.kid)
+    expect((await ring.tokenJwks()).keys.map((key) => key.kid)).toContain(rsa.kid)
   })
 
   it('signs exactly the claims, each purpose with its own key and type', async () => {
-    const { ring } = house()
+    const { ring } = house([rsa])
     const tokens = createLocalJWKSet({ keys: [...(await ring.tokenJwks()).keys] })
     const pushes = createLocalJWKSet({ keys: [...(await ring.deviceJwks()).keys] })
-    const claims = { iss: 'https://id.example.com', sub: 's', exp: 5, name: 'Ana' }
+    const claims = { iss: ISSUER, sub: 's', exp: 5, name: 'Ana' }
 
     const token = await compactVerify(await ring.signToken(claims), tokens)
     expect(JSON.parse(new TextDecoder().decode(token.payload))).toEqual(claims)
     const [tokenJwk] = (await ring.tokenJwks()).keys
     expect(token.protectedHeader).toEqual({ alg: 'ES256', kid: tokenJwk?.kid, typ: 'JWT' })
+
+    for (const alg of ['ES256', 'RS256'] as const) {
+      const jwk = (await ring.tokenJwks()).keys.find((key) => key.alg === alg)
+      const idToken = await compactVerify(await ring.signIdToken(claims, alg), tokens)
+      expect(JSON.parse(new TextDecoder().decode(idToken.payload))).toEqual(claims)
+      expect(idToken.protectedHeader).toEqual({ alg, kid: jwk?.kid, typ: 'JWT' })
+      const logout = await compactVerify(await ring.signLogoutToken(claims, alg), tokens)
+      expect(JSON.parse(new TextDecoder().decode(logout.payload))).toEqual(claims)
+      expect(logout.protectedHeader).toEqual({ alg, kid: jwk?.kid, typ: 'logout+jwt' })
+    }
 
     const push = await ring.signPush({ aud: 'phone' })
     expect((await compactVerify(push, pushes)).protectedHeader.typ).toBe('idtoken-push+jwt')
@@ -241,59 +342,64 @@ describe('key ring', () => {
 
   it('323 in every phase of rotation only public members, kid = thumbprint, one purpose per document', async () => {
     const [old, next, push] = [
-      await tokenKey('retired'),
-      await tokenKey(),
-      await tokenKey('active', 'push'),
+      await p256Key('retired'),
+      await p256Key(),
+      await p256Key('active', 'push'),
     ]
     for (const phase of [
-      [],
-      [{ ...old, status: 'active' } as const, push],
-      [old, next, push],
-      [next, push],
+      [rsa],
+      [{ ...old, status: 'active' } as const, push, rsa],
+      [old, push, rsa, next],
+      [{ ...rsa, status: 'retired' } as const, otherRsa, next, push],
+      [next, push, rsa],
     ]) {
       const { ring } = house([...phase])
       const jwks = await ring.tokenJwks()
-      const wanted = phase.filter((key) => key.purpose === 'token').map((key) => key.kid)
-      if (wanted.length > 0) expect(jwks.keys.map((key) => key.kid)).toEqual(wanted)
+      const kidsOf = (alg: string) =>
+        phase.filter((key) => key.purpose === 'token' && key.alg === alg).map((key) => key.kid)
+      const shownOf = (alg: string) =>
+        jwks.keys.filter((key) => key.alg === alg).map((key) => key.kid)
+      if (kidsOf('ES256').length > 0) expect(shownOf('ES256')).toEqual(kidsOf('ES256'))
+      expect(shownOf('RS256')).toEqual(kidsOf('RS256'))
+      expect(jwks.keys[0]?.alg).toBe('ES256')
       const device = await ring.deviceJwks()
+      expect(device.keys.map((key) => key.alg)).toEqual(['ES256'])
       for (const jwk of [...jwks.keys, ...device.keys]) {
-        expect(Object.keys(jwk).sort()).toEqual(['alg', 'crv', 'kid', 'kty', 'use', 'x', 'y'])
-        expect({ ...jwk, x: '', y: '', kid: '' }).toEqual({
-          kty: 'EC',
-          crv: 'P-256',
-          x: '',
-          y: '',
-          kid: '',
-          use: 'sig',
-          alg: 'ES256',
-        })
+        const text = expect.stringMatching(/^[A-Za-z0-9_-]+$/)
+        expect(jwk).toEqual(
+          jwk.alg === 'ES256'
+            ? { kty: 'EC', crv: 'P-256', x: text, y: text, kid: text, use: 'sig', alg: 'ES256' }
+            : { kty: 'RSA', n: text, e: 'AQAB', kid: text, use: 'sig', alg: 'RS256' },
+        )
         expect(jwk.kid).toBe(await calculateJwkThumbprint({ ...jwk }))
       }
       expect(jwks.keys.filter((key) => device.keys.some((other) => other.kid === key.kid))).toEqual(
         [],
       )
-      const header = JSON.parse(
-        Buffer.from((await ring.signToken({})).split('.')[0] ?? '', 'base64url').toString(),
-      )
-      const active = phase.find((key) => key.purpose === 'token' && key.status === 'active')
-      expect(header.kid).toBe(active?.kid ?? jwks.keys[0]?.kid)
+      for (const alg of ['ES256', 'RS256'] as const) {
+        const { kid } = decodeProtectedHeader(await ring.signIdToken({}, alg))
+        const active = phase.find(
+          (key) => key.purpose === 'token' && key.alg === alg && key.status === 'active',
+        )
+        expect(kid).toBe(active?.kid ?? shownOf(alg)[0])
+      }
     }
   })
 
   it('323 members that the stored public half must not have are not published', async () => {
-    const key = await tokenKey()
-    const publicJwk = JSON.stringify({
-      ...JSON.parse(key.publicJwk),
-      d: 'AA',
-      k: 'AA',
-      x5u: 'http://x',
+    const stored = [await p256Key(), rsa].map((key) => {
+      const more = { d: 'AA', k: 'AA', p: 'AA', qi: 'AA', oth: [], x5u: 'http://x', y: 'AA' }
+      return { ...key, publicJwk: JSON.stringify({ ...more, ...JSON.parse(key.publicJwk) }) }
     })
-    const { ring } = house([{ ...key, publicJwk }])
-    expect(JSON.stringify(await ring.tokenJwks())).not.toMatch(/"(d|k|x5u)"/)
+    const { keys } = await house(stored).ring.tokenJwks()
+    expect(keys.map((key) => Object.keys(key).sort())).toEqual([
+      ['alg', 'crv', 'kid', 'kty', 'use', 'x', 'y'],
+      ['alg', 'e', 'kid', 'kty', 'n', 'use'],
+    ])
   })
 
   it('321 after a rotation of the secret the keys still open while the old version is listed', async () => {
-    const { ring, ringOf } = house()
+    const { ring, ringOf } = house([rsa])
     const before = await ring.tokenJwks()
     expect(await ringOf(secretOf([2, 2], [1, 1])).tokenJwks()).toEqual(before)
     const without = ringOf(secretOf([2, 2]))
@@ -302,7 +408,7 @@ describe('key ring', () => {
   })
 
   it('327 reads the database once in 300 seconds', async () => {
-    const { ring, state } = house([await tokenKey(), await tokenKey('active', 'push')])
+    const { ring, state } = house([await p256Key(), rsa, await p256Key('active', 'push')])
     for (let i = 0; i < 500; i++) await ring.tokenJwks()
     await ring.signToken({})
     expect(state.loads).toBe(1)
@@ -315,10 +421,11 @@ describe('key ring', () => {
   })
 
   it('looks again sooner after a fault, so that a repair is noticed', async () => {
-    const key = await tokenKey()
+    const key = await p256Key()
     const { ring, state, stored } = house([
       { ...key, wrappedPrivateKey: '' },
-      await tokenKey('active', 'push'),
+      rsa,
+      await p256Key('active', 'push'),
     ])
     await expect(ring.signToken({})).rejects.toThrow('unwrap_failed')
     stored[0] = key

@@ -1,8 +1,9 @@
 import { env } from 'cloudflare:workers'
 import { createLocalJWKSet, type JSONWebKeySet, jwtVerify } from 'jose'
-import { describe, expect, it } from 'vitest'
+import { beforeEach, describe, expect, it } from 'vitest'
 import { jwksRoutes } from '../../../src/keys/routes.ts'
-import { createKeyRing } from '../../../src/keys/store.ts'
+import { createKeyRing, insertKey } from '../../../src/keys/store.ts'
+import { rsaKey } from './rsa-key.ts'
 import { secretOf } from './secret.ts'
 
 const PATHS = ['/.well-known/jwks.json', '/jwks', '/.well-known/device-jwks.json']
@@ -17,6 +18,10 @@ function world() {
   return { issuer, ring, ask }
 }
 
+beforeEach(async () => {
+  await insertKey(env.DB, await rsaKey())
+})
+
 describe('JWKS documents', () => {
   it('323 are equal at both addresses, public, and hold no push key; the device document holds no token key', async () => {
     const { ask } = world()
@@ -25,11 +30,12 @@ describe('JWKS documents', () => {
     )
     expect(wellKnown).toEqual(short)
     const kids = [...(wellKnown?.keys ?? []), ...(device?.keys ?? [])].map((key) => key.kid)
-    expect(new Set(kids).size).toBe(2)
-    for (const key of [...(wellKnown?.keys ?? []), ...(device?.keys ?? [])]) {
-      expect(Object.keys(key).sort()).toEqual(['alg', 'crv', 'kid', 'kty', 'use', 'x', 'y'])
-      expect([key.use, key.alg, key.kty, key.crv]).toEqual(['sig', 'ES256', 'EC', 'P-256'])
-    }
+    expect(new Set(kids).size).toBe(3)
+    const text = expect.stringMatching(/^[A-Za-z0-9_-]+$/)
+    const kid = expect.stringMatching(/^[A-Za-z0-9_-]{43}$/)
+    const p256 = { kty: 'EC', crv: 'P-256', x: text, y: text, kid, use: 'sig', alg: 'ES256' }
+    const rsa = { kty: 'RSA', n: text, e: 'AQAB', kid, use: 'sig', alg: 'RS256' }
+    expect([wellKnown, device]).toEqual([{ keys: [p256, rsa] }, { keys: [p256] }])
   })
 
   it('323 tokens verify against what is served; pushes never do', async () => {
@@ -44,6 +50,13 @@ describe('JWKS documents', () => {
       currentDate: now,
     })
     expect(payload).toEqual(claims)
+    for (const alg of ['ES256', 'RS256'] as const) {
+      const wanted = { issuer, audience: 'shop', currentDate: now, algorithms: [alg] }
+      const idToken = await jwtVerify(await ring.signIdToken(claims, alg), served, wanted)
+      expect(idToken.payload).toEqual(claims)
+      const logout = await ring.signLogoutToken(claims, alg)
+      await jwtVerify(logout, served, { ...wanted, typ: 'logout+jwt' })
+    }
 
     const push = await ring.signPush(claims)
     await expect(jwtVerify(push, served, { currentDate: now })).rejects.toThrow()
@@ -124,15 +137,16 @@ describe('JWKS documents', () => {
     expect(answer.headers.get('Access-Control-Allow-Methods')).toBe('GET, HEAD')
   })
 
-  it('318 a broken token key is an error, not an empty set that caches would keep', async () => {
-    await world().ring.check()
-    await env.DB.prepare(
-      "UPDATE signing_key SET wrapped_private_key = '' WHERE purpose = 'token'",
-    ).run()
-    const { ask } = world()
-    const answer = await ask('/jwks')
-    expect(answer.status).toBe(500)
-    expect(answer.headers.get('Cache-Control')).toBeNull()
-    expect((await ask('/.well-known/device-jwks.json')).status).toBe(200)
-  })
+  it.each(["purpose = 'token'", "alg = 'RS256'", "purpose = 'token' AND alg = 'ES256'"])(
+    '318 a broken key (%s) is an error, not a set without it that caches would keep',
+    async (which) => {
+      await world().ring.check()
+      await env.DB.prepare(`UPDATE signing_key SET wrapped_private_key = '' WHERE ${which}`).run()
+      const { ask } = world()
+      const answer = await ask('/jwks')
+      expect(answer.status).toBe(500)
+      expect(answer.headers.get('Cache-Control')).toBeNull()
+      expect((await ask('/.well-known/device-jwks.json')).status).toBe(200)
+    },
+  )
 })
