@@ -35,7 +35,7 @@ CREATE TABLE refresh_family (
 CREATE INDEX refresh_family_by_grant ON refresh_family (grant_id);
 CREATE INDEX refresh_family_ended ON refresh_family (expires_at);
 
--- oidc/: grants whose code was used twice. A row lives as long as an access token of its grant could.
+-- oidc/: grants whose code or refresh token came again. A row lives as long as an access token of its grant could.
 CREATE TABLE dead_grant (
   grant_id TEXT PRIMARY KEY,
   expires_at INTEGER NOT NULL

@@ -6,7 +6,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { Hono } from 'hono'
 import { type Audit, auditOf } from './audit/store.ts'
 import { type Config, readConfig } from './config.ts'
-import { finishDirect } from './direct/door.ts'
+import { directDoor } from './direct/door.ts'
 import { directRoutes } from './direct/routes.ts'
 import { enrollmentRoutes } from './enrollment/routes.ts'
 import { clearFcmToken, type Enrollment } from './enrollment/store.ts'
@@ -15,17 +15,24 @@ import { secured } from './http/security.ts'
 import { type KeyRing, SigningKeyUnusable } from './keys/key-ring.ts'
 import { jwksRoutes } from './keys/routes.ts'
 import { createKeyRing } from './keys/store.ts'
+import { type HostedHouse, hostedRoutes, loginShower } from './login/hosted/routes.ts'
 import type { InboxHouse } from './login/inbox.ts'
-import { inboxName, type LoginHouse, sessionStub } from './login/object.ts'
+import { inboxName, type LoginHouse, sessionIdOf, sessionStub } from './login/object.ts'
 import { loginRoutes } from './login/routes.ts'
 import type { StartHouse } from './login/start.ts'
 import { isStanding, standingOf } from './login/store.ts'
+import { webOrigins } from './oidc/cors.ts'
+import { oidcDoor } from './oidc/door.ts'
+import { tellClients } from './oidc/logout/tell.ts'
+import { keepSession, type OidcHouse, oidcRoutes } from './oidc/routes.ts'
+import { oidcStore } from './oidc/store.ts'
 import { operatorRoutes } from './operator/routes.ts'
 import { isChannelDown, sendPush } from './push/fcm.ts'
 import { buildMessage } from './push/message.ts'
 import { ok, type Result } from './result.ts'
 import { trustListRoutes } from './seal/routes.ts'
 import { type TrustLists, trustListsOf } from './seal/store.ts'
+import { isRegisteredOrigin, type ServiceMemory, serviceMemory } from './services/store.ts'
 
 /** Everything one isolate needs, built once from its environment. */
 export interface House {
@@ -34,6 +41,7 @@ export interface House {
   readonly audit: Audit
   readonly keys: KeyRing
   readonly trust: TrustLists
+  readonly services: ServiceMemory
   readonly login: LoginHouse
   readonly inbox: InboxHouse
 }
@@ -53,18 +61,22 @@ export function buildHouse(env: Env): Result<House, string> {
   const trust = trustListsOf(env.DB, config.trustListKeys)
   const inboxOf = async (tokenId: string) =>
     env.PHONE_INBOX.getByName(await inboxName(master, tokenId))
-  const direct = finishDirect({ issuer, master, signToken: keys.signToken, now: seconds, random })
+  const doors = {
+    direct: directDoor({ issuer, master, signToken: keys.signToken, now: seconds, random }),
+    oidc: oidcDoor({ issuer, master, now: seconds, random }),
+  }
   return ok({
     config,
     env,
     audit,
     keys,
     trust,
+    services: serviceMemory(env.DB, seconds),
     login: {
       issuer,
       master,
       audit,
-      doors: { direct },
+      doors,
       now: millis,
       random,
       inboxOf,
@@ -82,8 +94,15 @@ export function createApp(house: House): Hono {
   const { config, env, audit, keys, trust } = house
   const { inboxOf } = house.login
   const sessionOf = (sessionId: string) => sessionStub(env.LOGIN_SESSION, sessionId)
+  const redeem = async (sessionId: string, serviceId: string, code: string) => {
+    const redeemed = await sessionOf(sessionId)?.redeem(serviceId, code)
+    return redeemed?.ok ? redeemed.value : undefined
+  }
   const base = { config, db: env.DB, audit, trust, now: seconds, random }
   const start = startHouse(house)
+  const hosted = hostedHouse(house, start)
+  const oidc = oidcHouse(house, hosted, redeem)
+  const { startLimit } = hosted
 
   const app = new Hono()
   app.route(
@@ -93,30 +112,79 @@ export function createApp(house: House): Hono {
   app.route('/', trustListRoutes(env.DB))
   app.route('/', enrollmentRoutes({ ...base, tellReplaced: (old) => tellReplaced(house, old) }))
   app.route('/', loginRoutes({ ...base, sessionOf, inboxOf, socketLimit: env.SOCKET_LIMIT }))
+  app.route('/', hostedRoutes(hosted))
   app.route(
     '/',
-    directRoutes({
-      ...base,
-      start,
-      redeem: async (sessionId, serviceId, code) => {
-        const redeemed = await sessionOf(sessionId)?.redeem(serviceId, code)
-        return redeemed?.ok ? redeemed.value : undefined
-      },
-      startLimit: env.START_LIMIT,
-      serviceLimit: env.SERVICE_LIMIT,
-    }),
+    directRoutes({ ...base, start, redeem, startLimit, serviceLimit: env.SERVICE_LIMIT }),
   )
+  app.route('/', oidcRoutes(oidc))
   app.route(
     '/',
     operatorRoutes({
       ...base,
       keys,
       cancelLogins: async (tokenId) => (await inboxOf(tokenId)).revoke(),
+      endSessions: async (tokenId) => {
+        const sessions = await oidc.store.takeSessionsOf(tokenId)
+        return () => oidc.tellClients(sessions)
+      },
+      forgetService: house.services.forget,
     }),
   )
   app.notFound(() => problem('not_found'))
   app.onError(failed)
   return app
+}
+
+function hostedHouse({ config, env, login }: House, start: StartHouse): HostedHouse {
+  const { master } = config
+  return {
+    config,
+    db: env.DB,
+    start,
+    doors: login.doors,
+    sessionOf: (sessionId) => sessionStub(env.LOGIN_SESSION, sessionId),
+    newSessionId: () => sessionIdOf(env.LOGIN_SESSION.newUniqueId()),
+    keep: (_door, keepsake, cookies) => keepSession(master, keepsake, cookies, seconds()),
+    now: millis,
+    random,
+    startLimit: env.START_LIMIT,
+  }
+}
+
+function oidcHouse(house: House, hosted: HostedHouse, redeem: OidcHouse['redeem']): OidcHouse {
+  const { config, env, audit, keys, services } = house
+  const { issuer, master } = config
+  return {
+    ...{ config, issuer, master, redeem, random },
+    now: seconds,
+    store: oidcStore(env.DB),
+    recallService: services.recall,
+    origins: webOrigins((origin) => isRegisteredOrigin(env.DB, origin)),
+    failureLimit: env.CLIENT_LIMIT,
+    signIdToken: keys.signIdToken,
+    readIdToken: keys.readIdToken,
+    showLogin: loginShower(hosted),
+    resume: (asked, granted, browser) => {
+      const { tokenId } = granted
+      const object = env.LOGIN_SESSION.get(env.LOGIN_SESSION.newUniqueId())
+      const where = { browser, requestedAt: millis() }
+      return object.resume(asked, { tokenId, thumbprint: null }, where, granted)
+    },
+    noteReplay: (what, { clientId, grantId }) =>
+      audit.record({ event: 'replayed', service: clientId, grant: grantId, what }),
+    tellClients: (sessions) =>
+      tellClients(
+        {
+          ...{ issuer, master, random },
+          now: seconds,
+          recallService: services.recall,
+          signLogoutToken: keys.signLogoutToken,
+          note: (service, outcome) => audit.line({ event: 'service_told', service, outcome }),
+        },
+        sessions,
+      ),
+  }
 }
 
 /** A day is long enough for a phone that was off; who was replaced by a thief should hear of it. */

@@ -55,6 +55,15 @@ export type AuditEvent =
       readonly seals: number
       readonly actor: string
     }
+  | {
+      /** A code or refresh token that was used before came again: what came of it has ended. */
+      readonly event: 'replayed'
+      readonly service: string
+      /** Names the grant; nothing can be had for it. */
+      readonly grant: string
+      readonly what: 'code' | 'refresh_token'
+    }
+  | { readonly event: 'service_told'; readonly service: string; readonly outcome: string }
   | { readonly event: 'push_failed'; readonly reason: string }
   | { readonly event: 'refused'; readonly where: string; readonly reason: string }
 
@@ -69,6 +78,7 @@ const KEPT: ReadonlySet<AuditEvent['event']> = new Set<AuditEvent['event']>([
   'service_changed',
   'trust_list_accepted',
   'revocation_list_accepted',
+  'replayed',
 ])
 
 /** Whether `event` becomes an audit row. */

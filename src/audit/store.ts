@@ -6,8 +6,8 @@ import { type AuditEvent, isKept, recordOf } from './events.ts'
 export interface Audit {
   /**
    * Writes the line (unless `line` is false: it was written before) and, for events that are kept, the row. The row of a
-   * login is insert-or-ignore by its login id, so that repeating it is harmless; so is that of a refused enrollment by
-   * person, reason and day, so that a stranger can't fill the table.
+   * login is insert-or-ignore by its login id, so that repeating it is harmless; so are that of a refused enrollment by
+   * person, reason and day, and that of a replay by grant, so that nobody can fill the table.
    * @throws when D1 does; the act is already done by then, and a login's object tries again.
    */
   record(event: AuditEvent, options?: { readonly line?: boolean }): Promise<void>
@@ -78,6 +78,7 @@ export function auditOf(
 /** What has at most one row; `null` for acts that each have their own. */
 function onceOf(event: AuditEvent, record: Record<string, unknown>, at: number): string | null {
   if (event.event === 'login') return event.login
+  if (event.event === 'replayed') return `replayed ${event.what} ${event.grant}`
   if (event.event !== 'enrollment_refused') return null
   return `refused ${record.subject} ${event.reason} ${Math.floor(at / 86_400)}`
 }

@@ -2,7 +2,7 @@ import { toBase64url } from '../bytes.ts'
 import { subjectFor } from '../disclosure/subject.ts'
 import { deriveKey, stableVersion } from '../keys/derive.ts'
 import type { MasterSecret } from '../keys/master-secret.ts'
-import type { Asked, DoorResult, FinishLogin, Granted } from '../login/door.ts'
+import type { Asked, Door, DoorResult, DoorState, Granted } from '../login/door.ts'
 import { type Service, sectorOf } from '../services/service.ts'
 import { makeCode } from './code.ts'
 import { directClaims, JTI_BYTES } from './token.ts'
@@ -17,7 +17,7 @@ export interface DirectHouse {
 }
 
 /** What the direct door keeps of a request until the approval: all strings and numbers, because it is stored. */
-export interface DirectState extends Record<string, string | number | null> {
+export interface DirectState extends DoorState {
   readonly random: string
   readonly subjectType: Service['subjectType']
   readonly sector: string
@@ -38,8 +38,8 @@ export function directState(service: Service, random: string): DirectState {
  * The direct door's half of the contract: one JWT per approval. A back end that began gets it on its socket; a login that
  * began by Origin alone gets only a code there, because a script can write any Origin (5-security 3.12).
  */
-export function finishDirect(house: DirectHouse): FinishLogin {
-  return async (asked: Asked, granted: Granted, sessionId: string): Promise<DoorResult> => {
+export function directDoor(house: DirectHouse): Door {
+  const finish = async (asked: Asked, granted: Granted, sessionId: string): Promise<DoorResult> => {
     const state = asked.doorState as DirectState
     const now = house.now()
     const claims = directClaims(
@@ -59,10 +59,11 @@ export function finishDirect(house: DirectHouse): FinishLogin {
       random: state.random,
       expiresAt: new Date((now + state.lifetimeSeconds) * 1000).toISOString(),
     }
-    if (asked.begunBy === 'back-end') return { delivery: answer, redeemable: null }
+    if (asked.begunBy === 'back-end') return { delivery: answer, redeemable: null, onward: null }
     const code = await makeCode(house.master, sessionId, granted, house.random(28))
-    return { delivery: { code }, redeemable: { code, answer } }
+    return { delivery: { code }, redeemable: { code, answer }, onward: null }
   }
+  return { finish, refuse: () => null }
 }
 
 async function subjectOf(

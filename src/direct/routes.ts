@@ -227,6 +227,7 @@ function askedBy(
       logo: service.logoUri ?? null,
     },
     origin,
+    returnTo: null,
     socketOrigins: service.origins,
     begunBy,
     ...scopes,

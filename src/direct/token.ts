@@ -1,13 +1,10 @@
-import { acrOf } from '../disclosure/acr.ts'
+import { AMR, acrOf } from '../disclosure/acr.ts'
 import type { Granted } from '../login/door.ts'
 
 /** How many random bytes name a token (`jti`). */
 export const JTI_BYTES = 16
 
-/**
- * The claims of a direct JWT (2-protocol section 4). `now` in Unix seconds. `amr` says only what the server saw: a key
- * was used (`pop`), a person acted (`user`), over two channels (`mca`); no face, because no face reaches the server.
- */
+/** The claims of a direct JWT (2-protocol section 4). `now` in Unix seconds. */
 export function directClaims(
   about: {
     readonly issuer: string
@@ -31,7 +28,7 @@ export function directClaims(
     nonce: about.nonce,
     auth_time: granted.approvedAt,
     acr: acrOf(granted.trustLevel),
-    amr: ['pop', 'user', 'mca'],
+    amr: AMR,
     scope: granted.scopes.join(' '),
   }
 }

@@ -3,7 +3,7 @@ import { type Bytes, toBase64url } from '../bytes.ts'
 import type { TrustLevel } from './acr.ts'
 import { ageRange, isAtLeast } from './age.ts'
 import { isEuCitizen } from './eu.ts'
-import type { AtomicScope } from './scopes.ts'
+import { ATOMIC_SCOPES, type AtomicScope } from './scopes.ts'
 
 /** What a seal says of a person; text in the spelling of the seal. */
 export interface Attributes {
@@ -86,6 +86,32 @@ function candidates(
     case 'identity:is_eu_citizen':
       return { is_eu_citizen: isEuCitizen(person.nationality, today) }
   }
+}
+
+const NOBODY: Attributes = {
+  givenNames: '',
+  familyName: '',
+  dateOfBirth: '',
+  nationality: '',
+  documentNumber: '',
+}
+
+/** Asked of nobody, `candidates` still names its claims: so this map can't say anything else than `claimsFor` does. */
+const SCOPE_OF_CLAIM: ReadonlyMap<string, AtomicScope> = new Map(
+  ATOMIC_SCOPES.map((scope) => ({
+    scope,
+    claims: Object.keys(candidates(scope, NOBODY, { today: '', trustLevel: 1 })),
+  }))
+    .sort((one, other) => other.claims.length - one.claims.length)
+    .flatMap(({ scope, claims }) => claims.map((claim) => [claim, scope] as const)),
+)
+
+/** The name of every claim that some scope gives, sorted. `sub`, `acr` and the like are not of this list. */
+export const CLAIM_NAMES: readonly string[] = [...SCOPE_OF_CLAIM.keys()].sort()
+
+/** The scope that gives `claim` and the fewest others with it; `undefined` when none gives it. */
+export function scopeOfClaim(claim: string): AtomicScope | undefined {
+  return SCOPE_OF_CLAIM.get(claim)
 }
 
 function names({ givenNames, familyName }: Attributes): readonly string[] {

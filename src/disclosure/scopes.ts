@@ -5,26 +5,27 @@
  */
 import { ok, type Result, refuse } from '../result.ts'
 
-const ATOMS = [
+/** In the order of the table of 2-protocol section 5, which is the order in which scopes are named to clients. */
+export const ATOMIC_SCOPES = [
+  'openid',
+  'identity:name',
+  'identity:given_name',
+  'identity:family_name',
+  'identity:name_initial',
+  'identity:date_of_birth',
+  'identity:nationality',
+  'identity:document',
+  'identity:photo',
+  'identity:trust_level',
   'identity:age_over_18',
   'identity:age_over_21',
   'identity:age_over_25',
   'identity:age_range',
-  'identity:date_of_birth',
-  'identity:document',
-  'identity:family_name',
-  'identity:given_name',
   'identity:is_eu_citizen',
-  'identity:name',
-  'identity:name_initial',
-  'identity:nationality',
-  'identity:photo',
-  'identity:trust_level',
-  'openid',
 ] as const
 
 /** A scope that stands for itself. Everything is compared, signed and stored in atoms (2-protocol section 5). */
-export type AtomicScope = (typeof ATOMS)[number]
+export type AtomicScope = (typeof ATOMIC_SCOPES)[number]
 
 const FULL: readonly AtomicScope[] = [
   'identity:name',
@@ -39,13 +40,16 @@ const CATALOGUE: ReadonlyMap<string, readonly AtomicScope[]> = new Map<
   string,
   readonly AtomicScope[]
 >([
-  ...ATOMS.map((atom) => [atom, [atom]] as const),
+  ...ATOMIC_SCOPES.map((atom) => [atom, [atom]] as const),
   ['profile', ['identity:name']],
   ['identity:basic', ['identity:name', 'identity:trust_level']],
   ['identity:age_verification', ['identity:age_over_18', 'identity:name']],
   ['identity:full', FULL],
   ['identity:full_with_photo', [...FULL, 'identity:photo']],
 ])
+
+/** Every name in the catalogue: `openid`, the other atoms, the composites. */
+export const SCOPE_NAMES: readonly string[] = [...CATALOGUE.keys()]
 
 /**
  * The atoms that `requested` stands for, sorted and unique; composites are expanded.

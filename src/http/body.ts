@@ -1,11 +1,14 @@
 import * as v from 'valibot'
 import { concat } from '../bytes.ts'
 import { ok, type Result, refuse } from '../result.ts'
+import { type Parameters, parametersOf } from './parameters.ts'
 import { type ProblemCode, problem } from './problem.ts'
 
 /** Body limits in bytes (5-security section 1); enforced while reading, not after. */
 export const BODY_LIMIT = {
   api: 16 * 1024,
+  /** A form of ours carries its ticket along. */
+  page: 32 * 1024,
   enrollment: 64 * 1024,
   list: 1024 * 1024 + 1024,
 } as const
@@ -43,6 +46,27 @@ export async function readJson<const S extends v.GenericSchema>(
   return ok(parsed.output)
 }
 
+export type FormFault = 'unsupported_media_type' | 'payload_too_large' | 'malformed'
+
+/**
+ * The parameters of a form that was posted, or why it is none. The caller words the answer, because an OAuth endpoint, a
+ * hosted page and our own API each have a form of their own. `multiline` as in `parametersOf`.
+ */
+export async function readForm(
+  request: Request,
+  limit: number = BODY_LIMIT.api,
+  multiline: readonly string[] = [],
+): Promise<Result<Parameters, FormFault>> {
+  if (!hasType(request, 'application/x-www-form-urlencoded')) {
+    return refuse('unsupported_media_type')
+  }
+  const bytes = await readLimited(request.body, limit)
+  if (bytes === undefined) return refuse('payload_too_large')
+  const text = textOf(bytes)
+  const parameters = text === undefined ? undefined : parametersOf(text, multiline)
+  return parameters === undefined ? refuse('malformed') : ok(parameters)
+}
+
 function answer(fault: BodyFault): Response {
   return problem(fault.code, fault.member === undefined ? {} : { member: fault.member })
 }
@@ -57,19 +81,30 @@ function isKnownMember(schema: v.GenericSchema, member: string): boolean {
 }
 
 async function parseJson(request: Request, limit: number): Promise<Result<unknown, BodyFault>> {
-  const type = request.headers.get('Content-Type') ?? ''
-  if (!/^application\/json\s*(;|$)/i.test(type) || request.headers.has('Content-Encoding')) {
-    return refuse({ code: 'unsupported_media_type' })
-  }
+  if (!hasType(request, 'application/json')) return refuse({ code: 'unsupported_media_type' })
   const bytes = await readLimited(request.body, limit)
   if (bytes === undefined) return refuse({ code: 'payload_too_large' })
   try {
-    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
-    const value: unknown = JSON.parse(text)
+    const value: unknown = JSON.parse(textOf(bytes) ?? '')
     // A schema of an object without members would take a list for one.
     return Array.isArray(value) ? refuse({ code: 'invalid_request' }) : ok(value)
   } catch {
     return refuse({ code: 'invalid_request' })
+  }
+}
+
+/** Whether the body is of media `type`, whatever its parameters, and not compressed (5-security 17). */
+function hasType(request: Request, type: string): boolean {
+  const essence = (request.headers.get('Content-Type') ?? '').split(';')[0] ?? ''
+  return essence.trim().toLowerCase() === type && !request.headers.has('Content-Encoding')
+}
+
+/** `bytes` as UTF-8, or `undefined` when they aren't. A byte order mark is text like any other. */
+function textOf(bytes: Uint8Array): string | undefined {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+  } catch {
+    return undefined
   }
 }
 

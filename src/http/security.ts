@@ -1,6 +1,6 @@
 /**
- * Headers of every answer (5-security 333, 18). The Worker serves no page yet, so the content security policy allows
- * nothing at all. A header that a route has set itself stays.
+ * Headers of every answer (5-security 333, 18). A header that the answer has itself stays: pages bring a content security
+ * policy of their own (`page.ts`), and whatever brings none may load nothing at all.
  */
 export function secured(answer: Response, requestId: string): Response {
   // The answer to a WebSocket handshake can't be copied, and its headers are the protocol's.

@@ -74,7 +74,10 @@ export function start(
   now: number,
 ): { readonly book: Book; readonly push: boolean } {
   const tidied = tidy(book, now)
-  const open = tidied.open.filter(({ sessionId }) => !ended.includes(sessionId))
+  // An entry of the login itself is that of its last attempt, which this one closes.
+  const open = tidied.open.filter(
+    ({ sessionId }) => !ended.includes(sessionId) && sessionId !== login.sessionId,
+  )
   const recent = tidied.pushes.filter((at) => now - at < 10 * MINUTE && at >= tidied.succeededAt)
   const push =
     login.pushable &&

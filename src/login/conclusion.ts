@@ -12,12 +12,17 @@ export function endOf(session: Session): LoginEnd | undefined {
   return 'ended'
 }
 
+/** The id under which the audit knows the login `sessionId`: it names the login without being a handle to it. */
+export async function loginId(sessionId: string): Promise<string> {
+  return toBase64url(await sha256(sessionId))
+}
+
 /** The audit event of `session`, which has ended. */
 export async function endedEvent(session: Session): Promise<LoginEnded> {
   const { state, startedAt, endedAt } = session
   return {
     event: 'login',
-    login: toBase64url(await sha256(session.sessionId)),
+    login: await loginId(session.sessionId),
     outcome: state === 'approved' || state === 'rejected' ? state : 'expired',
     reason: session.rejection,
     door: session.asked.door,

@@ -22,14 +22,16 @@ export interface BrowserContext {
 export interface Asked {
   /** Which door: names the function that makes the result. */
   readonly door: DoorName
-  /** What the door needs again when it makes its result; opaque to login/. */
-  readonly doorState: Readonly<Record<string, string | number | null>>
+  /** What the door needs again when it makes its result; opaque to login/, and stored as JSON. */
+  readonly doorState: DoorState
   readonly service: AskingService
   /** The origin that the approval names. */
   readonly origin: string
+  /** The registered address where a hosted login ends; `null` where the service draws its own page. */
+  readonly returnTo: string | null
   /** Origins whose pages may open the socket. */
   readonly socketOrigins: readonly string[]
-  /** Who began: an authenticated back end, or a page that has only its Origin to show and counts as anonymous. */
+  /** Who began: an authenticated back end, or a page that counts as anonymous: a service's, or one of our own. */
   readonly begunBy: 'back-end' | 'page'
   readonly scopes: readonly AtomicScope[]
   readonly requiredScopes: readonly AtomicScope[]
@@ -38,22 +40,46 @@ export interface Asked {
   readonly context: BrowserContext
 }
 
-export type DoorName = 'direct'
+export type DoorName = 'direct' | 'oidc'
+
+export type DoorState = Readonly<
+  Record<string, string | number | boolean | null | readonly string[]>
+>
 
 /** What the person granted, from the verified seal. `claims` holds exactly the claims of `scopes`. */
 export interface Granted {
   readonly tokenId: string
   readonly enrollmentId: string
   readonly scopes: readonly AtomicScope[]
-  readonly claims: Readonly<Record<string, unknown>>
+  readonly claims: Readonly<Record<string, string | boolean | number>>
   readonly trustLevel: 1 | 2 | 3
   /** Unix seconds. */
   readonly approvedAt: number
 }
 
+/** Why a login ended without a grant. `cancelled`: by the browser that began. */
+export type RejectionReason =
+  | 'declined'
+  | 'not_me'
+  | 'wrong_code'
+  | 'insufficient_trust_level'
+  | 'revoked'
+  | 'service_disabled'
+  | 'cancelled'
+
+/** Where the browser goes when a login on our own pages has ended. */
+export interface Onward {
+  /** An address that the service registered. */
+  readonly address: string
+  /** Present: the browser posts them there as a form. Absent: it follows a redirect. */
+  readonly fields?: Readonly<Record<string, string>>
+  /** What the door wants this browser to remember; it alone can read it. */
+  readonly keepsake?: { readonly name: `__Host-${string}`; readonly value: string }
+}
+
 /**
  * What a door makes of a grant. `delivery` goes to the browser's socket inside `approved`; `redeemable` is kept until the
- * service's back end brings `code`, and is never seen by the browser. Both are encrypted while they wait.
+ * service's back end brings `code`; `onward` until the browser that began continues. All are encrypted while they wait.
  */
 export interface DoorResult {
   readonly delivery: Readonly<Record<string, string>>
@@ -61,9 +87,15 @@ export interface DoorResult {
     readonly code: string
     readonly answer: Readonly<Record<string, string>>
   } | null
+  readonly onward: Onward | null
 }
 
-/** A door's half of the contract. It is called once per approval, before the transition, and must have no effect. */
-export type FinishLogin = (asked: Asked, granted: Granted, sessionId: string) => Promise<DoorResult>
+/** A door's half of the contract. */
+export interface Door {
+  /** Makes the result of an approval. Called once per approval, before the transition, and must have no effect. */
+  finish(asked: Asked, granted: Granted, sessionId: string): Promise<DoorResult>
+  /** Where a hosted login that ended without a grant leads; `null` at doors without hosted pages. */
+  refuse(asked: Asked, reason: RejectionReason): Onward | null
+}
 
-export type Doors = Readonly<Record<DoorName, FinishLogin>>
+export type Doors = Readonly<Record<DoorName, Door>>

@@ -11,7 +11,7 @@ import {
   start,
   tidy,
 } from './budget.ts'
-import type { RejectionReason } from './session.ts'
+import type { RejectionReason } from './door.ts'
 
 /** What the inbox asks of the object of an open login. */
 export interface OpenLoginObject {

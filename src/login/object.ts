@@ -7,29 +7,38 @@ import { openBox, sealBox } from '../keys/sealed-box.ts'
 import { ok, type Result, refuse } from '../result.ts'
 import type { LoginEnd } from './budget.ts'
 import { endedEvent, endOf } from './conclusion.ts'
-import type { Asked, DoorResult, Doors, Granted } from './door.ts'
+import type { Asked, DoorResult, Doors, Granted, Onward, RejectionReason } from './door.ts'
 import { CLOSE, FRAME_LIMIT, type SocketEvent, stateEvents } from './events.ts'
+import { browserHashOf } from './hosted/browser.ts'
 import type { PhoneInboxObject } from './inbox.ts'
 import { deriveCode } from './otp.ts'
 import {
   type Addressee,
   type Approval,
+  type AttemptSecrets,
+  abandon,
   approve,
+  type Continued,
   claim,
   countWrongCode,
   type Denial,
   deny,
   type Fault,
+  type Hosted,
+  isFinal,
   isOpen,
   isOver,
   judgeApproval,
+  judgeContinue,
   judgeRedemption,
+  nextAttempt,
   nextLook,
   open,
-  type RejectionReason,
+  openApproved,
   reject,
   type Session,
   type Signer,
+  type Started,
   settle,
 } from './session.ts'
 import { close, closedSocket } from './socket.ts'
@@ -47,15 +56,6 @@ export interface LoginHouse {
   readonly stillStands: (approved: Session) => Promise<boolean>
 }
 
-/** What a door's caller is told of a login that has just begun. */
-export interface Started {
-  readonly sessionId: string
-  readonly expiresAt: number
-  readonly nonce: string
-  /** The code; whoever passes it on must be entitled to it. */
-  readonly code: string
-}
-
 /** What a phone learns when it opens a login. */
 export interface Claimed {
   readonly asked: Asked
@@ -67,7 +67,7 @@ export interface Claimed {
 }
 
 /** The room's version of what is stored, so that two versions of the code that live side by side can tell. */
-const SCHEMA = 1
+const SCHEMA = 2
 /** When storage is emptied at the latest, whatever happens (5-security 309). */
 const LONGEST_LIFE_MS = 14 * 60_000
 const RETRY_MS = 60_000
@@ -91,27 +91,102 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
 
   /** Begins the login. Called once, on a fresh id. */
   async create(asked: Asked, addressee: Addressee): Promise<Started> {
-    const { master, random, now } = this.house
-    const session = open(
-      {
-        sessionId: sessionIdOf(this.ctx.id),
-        asked,
-        addressee,
-        nonce: toBase64url(random(16)),
-        salt: toBase64url(random(16)),
-        secretVersion: master.current,
-      },
-      now(),
-    )
-    const code = await this.#codeOf(session)
-    const { sql } = this.ctx.storage
-    sql.exec(
-      'CREATE TABLE login (id INTEGER PRIMARY KEY CHECK (id = 1), schema INTEGER NOT NULL, version INTEGER NOT NULL, session TEXT NOT NULL) STRICT',
-    )
-    sql.exec('INSERT INTO login VALUES (1, ?, 1, ?)', SCHEMA, JSON.stringify(session))
+    return this.#begin(asked, addressee, null)
+  }
+
+  /** Begins a hosted login with its first attempt, or opens its next one; see `nextAttempt` in session.ts. */
+  async attempt(
+    asked: Asked,
+    addressee: Addressee,
+    hosted: Hosted,
+    after: number,
+  ): Promise<Result<Started, 'session_resolved' | 'session_not_found' | 'no_more_attempts'>> {
+    const loaded = this.#load()
+    if (loaded === undefined) return ok(await this.#begin(asked, addressee, hosted))
+    const { session: last } = loaded
+    if (last.hosted?.browser !== hosted.browser) return refuse('session_not_found')
+    const next = nextAttempt(last, { ...this.#secrets(), addressee, after }, this.house.now())
+    if (!next.ok) return next
+    if (next.value === last) return ok({ ...(await this.#startedOf(last)), repeated: true })
+    this.#save(loaded, next.value)
+    for (const socket of this.ctx.getWebSockets()) close(socket, CLOSE.resolved, 'next attempt')
+    await this.ctx.storage.setAlarm(nextLook(next.value))
+    return ok(await this.#startedOf(next.value))
+  }
+
+  /**
+   * Gives the browser what was granted to the same service in it before, without asking a phone: one code, on a fresh id.
+   * The caller has made sure that the grant still stands.
+   */
+  async resume(
+    asked: Asked,
+    addressee: Addressee,
+    hosted: Hosted,
+    granted: Granted,
+  ): Promise<Onward | null> {
+    const fixed = { sessionId: sessionIdOf(this.ctx.id), asked, addressee, hosted }
+    const now = this.house.now()
+    const { result, sealed } = await this.#prepare(open(fixed, this.#secrets(), now), granted)
+    const grantedScopes = granted.scopes
+    const session = openApproved(fixed, this.#secrets(), { ...sealed, grantedScopes }, now)
+    this.#create(session)
+    this.ctx.waitUntil(this.#audit(session))
     await this.ctx.storage.setAlarm(nextLook(session))
-    const { sessionId, attempt } = session
-    return { sessionId, expiresAt: attempt.deadline, nonce: attempt.nonce, code }
+    return result.onward
+  }
+
+  /**
+   * The browser that began wants to go on; see `judgeContinue` in session.ts. It gets the result once. Whether the grant
+   * still stands is asked when its code is redeemed, which is the only thing the code is good for.
+   */
+  async continue(browser: string): Promise<Continued> {
+    const before = this.#load()
+    if (before?.session.hosted?.browser !== browser) return { act: 'unknown' }
+    const kept = await this.#openResult(before.session)
+    const started = await this.#startedOf(before.session)
+
+    const loaded = this.#load()
+    if (loaded === undefined) return { act: 'unknown' }
+    const { session } = loaded
+    // Something came in between, like the approval: what was opened above is not the session's any more.
+    if (session.result !== before.session.result) return this.continue(browser)
+    const now = this.house.now()
+    const proceeding = judgeContinue(session, now)
+    switch (proceeding.act) {
+      case 'go': {
+        const onward = kept?.onward
+        if (onward == null) return { act: 'completed' }
+        this.#save(loaded, { ...session, continuedAt: now })
+        return { act: 'onward', onward }
+      }
+      case 'refused':
+        return this.#refused(session, proceeding.reason)
+      case 'wait':
+        return { act: 'wait', started: { ...started, repeated: true } }
+      case 'again': {
+        const failed = session.rejection === 'wrong_code'
+        return { act: 'again', after: session.attempt.number, failed }
+      }
+      case 'completed':
+        return { act: 'completed' }
+      case 'over':
+        return { act: 'unknown' }
+    }
+  }
+
+  /** The browser that began gives up; see `abandon` in session.ts. */
+  async abandon(browser: string): Promise<Continued> {
+    const loaded = this.#load()
+    if (loaded?.session.hosted?.browser !== browser) return { act: 'unknown' }
+    const abandoned = abandon(loaded.session, this.house.now())
+    if (abandoned === undefined) {
+      const { state, rejection } = loaded.session
+      if (state !== 'rejected') return { act: 'completed' }
+      return this.#refused(loaded.session, rejection ?? 'declined')
+    }
+    this.#save(loaded, abandoned)
+    if (abandoned.state === 'rejected') this.#conclude(abandoned, null)
+    return this.#refused(abandoned, 'cancelled')
   }
 
   /** A phone opens the login; see `claim` in session.ts. */
@@ -225,8 +300,14 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
     if (!redeemed.ok) return redeemed
     const answer = kept?.redeemable?.answer
     if (answer === undefined) return refuse('session_not_found')
-    // One conditional write spends the code; the rest of the object goes when the audit row is known to be stored.
-    this.#save(loaded, { ...loaded.session, codeHash: null, result: null })
+    // One conditional write spends the code. When the audit row is known to be stored, nothing is left to do, and the
+    // object goes at once; else the alarm sees to both.
+    if (this.#audited) {
+      this.#end(loaded)
+      this.ctx.waitUntil(this.#empty())
+    } else {
+      this.#save(loaded, { ...loaded.session, codeHash: null, result: null })
+    }
     return ok(answer)
   }
 
@@ -249,8 +330,8 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
   override async fetch(request: Request): Promise<Response> {
     let before = this.#load()
     if (before === undefined) return closedSocket(request, CLOSE.noSuchSession, 'no such session')
-    if (!this.#mayConnect(before.session, request.headers.get('Origin'))) {
-      return closedSocket(request, CLOSE.badToken, 'origin not registered')
+    if (!(await this.#mayConnect(before.session, request.headers))) {
+      return closedSocket(request, CLOSE.badToken, 'not the page that began')
     }
     // A result that waits is asked about again like a code that is redeemed: the person or the service may be gone.
     if (before.session.state === 'approved' && !(await this.house.stillStands(before.session))) {
@@ -321,9 +402,47 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
     const row = sql
       .exec<{ version: number; session: string }>('SELECT version, session FROM login')
       .toArray()[0]
-    return row === undefined
-      ? undefined
-      : { version: row.version, session: JSON.parse(row.session) }
+    if (row === undefined) return undefined
+    // What schema 1 didn't have yet: its logins were all drawn by their services.
+    const session: Session = { hosted: null, continuedAt: null, ...JSON.parse(row.session) }
+    return { version: row.version, session }
+  }
+
+  async #begin(asked: Asked, addressee: Addressee, hosted: Hosted | null): Promise<Started> {
+    const fixed = { sessionId: sessionIdOf(this.ctx.id), asked, addressee, hosted }
+    const session = open(fixed, this.#secrets(), this.house.now())
+    this.#create(session)
+    await this.ctx.storage.setAlarm(nextLook(session))
+    return this.#startedOf(session)
+  }
+
+  #secrets(): AttemptSecrets {
+    const { master, random } = this.house
+    return {
+      nonce: toBase64url(random(16)),
+      salt: toBase64url(random(16)),
+      secretVersion: master.current,
+    }
+  }
+
+  async #startedOf(session: Session): Promise<Started> {
+    const { sessionId, attempt } = session
+    const { number, deadline: expiresAt, nonce } = attempt
+    const code = await this.#codeOf(session)
+    return { sessionId, attempt: number, expiresAt, nonce, code, repeated: false }
+  }
+
+  #refused({ asked }: Session, reason: RejectionReason): Continued {
+    const onward = this.house.doors[asked.door].refuse(asked, reason)
+    return onward === null ? { act: 'completed' } : { act: 'onward', onward }
+  }
+
+  #create(session: Session): void {
+    const { sql } = this.ctx.storage
+    sql.exec(
+      'CREATE TABLE login (id INTEGER PRIMARY KEY CHECK (id = 1), schema INTEGER NOT NULL, version INTEGER NOT NULL, session TEXT NOT NULL) STRICT',
+    )
+    sql.exec('INSERT INTO login VALUES (1, ?, 1, ?)', SCHEMA, JSON.stringify(session))
   }
 
   /**
@@ -337,6 +456,18 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
       version,
     ).rowsWritten
     if (written !== 1) throw new Error('the login has moved on')
+  }
+
+  /** The same for the last write there is. */
+  #end({ version }: Loaded): void {
+    const { sql } = this.ctx.storage
+    const { rowsWritten } = sql.exec('DELETE FROM login WHERE id = 1 AND version = ?', version)
+    if (rowsWritten !== 1) throw new Error('the login has moved on')
+  }
+
+  async #empty(): Promise<void> {
+    await this.ctx.storage.deleteAlarm()
+    await this.ctx.storage.deleteAll()
   }
 
   async #codeOf(session: Session): Promise<string> {
@@ -359,7 +490,7 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
     readonly sealed: Pick<Session, 'result' | 'codeHash' | 'enrollmentId'>
   }> {
     const { doors, master, random } = this.house
-    const result = await doors[session.asked.door](session.asked, granted, session.sessionId)
+    const result = await doors[session.asked.door].finish(session.asked, granted, session.sessionId)
     const sealed = await sealBox(
       master,
       'session',
@@ -379,7 +510,12 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
     return opened && JSON.parse(new TextDecoder().decode(opened))
   }
 
-  #mayConnect({ asked }: Session, origin: string | null): boolean {
+  async #mayConnect({ asked, hosted }: Session, headers: Headers): Promise<boolean> {
+    const origin = headers.get('Origin')
+    if (hosted !== null) {
+      const own = origin === new URL(this.house.issuer).origin
+      return own && (await browserHashOf(headers.get('Cookie'))) === hosted.browser
+    }
     // A script can leave Origin out; only a service that has authenticated may hand its token to such a client.
     if (origin === null) return asked.begunBy === 'back-end'
     return asked.socketOrigins.includes(origin) || origin === new URL(this.house.issuer).origin
@@ -392,9 +528,12 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
     const how = endOf(session)
     // "Not me" is awaited by its caller; an expiry needs no word, the inbox knows the deadline.
     if (how !== undefined && how !== 'not_me') this.ctx.waitUntil(this.#tellInbox(session, how))
-    this.ctx.waitUntil(this.#audit(session))
-    // The next look replaces the one at the deadline, which would find nothing to do: every alarm is a request.
-    this.ctx.waitUntil(this.ctx.storage.setAlarm(nextLook(session)))
+    if (isFinal(session, this.house.now())) this.ctx.waitUntil(this.#audit(session))
+    // The next look replaces the one at the deadline, which would find nothing to do: every alarm is a request. A result
+    // that waits for its back end takes the alarm along when it is fetched, long before the deadline as a rule.
+    if (session.codeHash === null) {
+      this.ctx.waitUntil(this.ctx.storage.setAlarm(nextLook(session)))
+    }
   }
 
   async #tellInbox({ addressee, sessionId }: Session, how: LoginEnd): Promise<void> {
@@ -418,12 +557,12 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
 
   async #forget(session: Session, now: number): Promise<void> {
     const stored = await this.#audit(session)
-    if (!stored && now < session.startedAt + LONGEST_LIFE_MS) {
+    const begun = session.hosted?.requestedAt ?? session.startedAt
+    if (!stored && now < begun + LONGEST_LIFE_MS) {
       await this.ctx.storage.setAlarm(now + RETRY_MS)
       return
     }
-    await this.ctx.storage.deleteAlarm()
-    await this.ctx.storage.deleteAll()
+    await this.#empty()
   }
 
   #send(events: readonly SocketEvent[]): void {

@@ -8,7 +8,7 @@
  */
 import { isSubset } from '../disclosure/scopes.ts'
 import { ok, type Result, refuse } from '../result.ts'
-import type { Asked } from './door.ts'
+import type { Asked, Onward, RejectionReason } from './door.ts'
 
 /** How long a code is good for: from the start, and again from the claim. */
 export const ATTEMPT_MS = 60_000
@@ -16,12 +16,14 @@ export const ATTEMPT_MS = 60_000
 export const LONGEST_ATTEMPT_MS = 120_000
 /** How long an outcome can be fetched (a lost socket, a retried request, a code) before the object forgets it. */
 export const OUTCOME_MS = 60_000
-/** Validly signed approvals with a wrong code that end a login. */
+/** Validly signed approvals with a wrong code that end an attempt. */
 export const WRONG_CODES = 3
+/** How long a login on our own pages may go on with new attempts, from the request of the door. */
+export const REQUEST_MS = 10 * 60_000
+/** The first attempt and ten more (WCAG 2.2, criterion 2.2.1). */
+export const ATTEMPTS = 11
 
 export type State = 'pending' | 'claimed' | 'approved' | 'rejected' | 'expired'
-
-export type RejectionReason = 'declined' | 'not_me' | 'wrong_code' | 'revoked' | 'service_disabled'
 
 /** One try at a login with its own nonce, code and deadline. */
 export interface Attempt {
@@ -41,15 +43,27 @@ export interface Addressee {
   readonly thumbprint: string | null
 }
 
+/** A login on our own pages: it belongs to one browser, and lives through several attempts. */
+export interface Hosted {
+  /** SHA-256 of the browser's cookie, base64url. */
+  readonly browser: string
+  /** When the door was asked. */
+  readonly requestedAt: number
+}
+
 export interface Session {
   readonly sessionId: string
   readonly startedAt: number
+  /** `null` where the service draws its own page. */
+  readonly hosted: Hosted | null
   readonly asked: Asked
   readonly addressee: Addressee
   readonly attempt: Attempt
   readonly state: State
   readonly claimedAt: number | null
   readonly endedAt: number | null
+  /** When the browser that began took the result of a hosted login on; it does so once. */
+  readonly continuedAt: number | null
   readonly rejection: RejectionReason | null
   /** Digest of the deciding statement: an identical one gets the identical answer. */
   readonly decision: string | null
@@ -90,42 +104,110 @@ export interface Signer {
   readonly disabledServices: readonly string[]
 }
 
-/** A new session. */
+/** What the caller is told of an attempt that is open. */
+export interface Started {
+  readonly sessionId: string
+  readonly attempt: number
+  readonly expiresAt: number
+  readonly nonce: string
+  /** The code; whoever passes it on must be entitled to it. */
+  readonly code: string
+  /** Whether the attempt was open already, so that nobody need be told of it again. */
+  readonly repeated: boolean
+}
+
+/** What the browser that began a hosted login is to see. */
+export type Continued =
+  /** The result, or the way back without one. */
+  | { readonly act: 'onward'; readonly onward: Onward }
+  | { readonly act: 'wait'; readonly started: Started }
+  /** The attempt ran out; another may follow `after` it. */
+  | { readonly act: 'again'; readonly after: number; readonly failed: boolean }
+  | { readonly act: 'completed' }
+  /** There is no such login: it has not begun, or is forgotten. */
+  | { readonly act: 'unknown' }
+
+/** What is fresh in each attempt. */
+export type AttemptSecrets = Pick<Attempt, 'nonce' | 'salt' | 'secretVersion'>
+
+/** A new session with its first attempt. */
 export function open(
-  fixed: Pick<Session, 'sessionId' | 'asked' | 'addressee'> & {
-    readonly nonce: string
-    readonly salt: string
-    readonly secretVersion: number
-  },
+  fixed: Pick<Session, 'sessionId' | 'asked' | 'addressee' | 'hosted'>,
+  secrets: AttemptSecrets,
   now: number,
 ): Session {
-  const { sessionId, asked, addressee, nonce, salt, secretVersion } = fixed
   return {
-    sessionId,
+    ...fixed,
     startedAt: now,
-    asked,
-    addressee,
-    attempt: {
-      number: 1,
-      nonce,
-      salt,
-      secretVersion,
-      deadline: now + ATTEMPT_MS,
-      latestDeadline: now + LONGEST_ATTEMPT_MS,
-      wrongCodes: 0,
-    },
-    state: 'pending',
-    claimedAt: null,
-    endedAt: null,
-    rejection: null,
-    decision: null,
-    device: null,
-    grantedScopes: [],
-    result: null,
-    codeHash: null,
-    enrollmentId: null,
-    pushFailed: false,
+    attempt: attemptOf(1, secrets, now),
+    ...UNDECIDED,
   }
+}
+
+const UNDECIDED = {
+  state: 'pending',
+  claimedAt: null,
+  endedAt: null,
+  continuedAt: null,
+  rejection: null,
+  decision: null,
+  device: null,
+  grantedScopes: [],
+  result: null,
+  codeHash: null,
+  enrollmentId: null,
+  pushFailed: false,
+} as const satisfies Partial<Session>
+
+function attemptOf(number: number, secrets: AttemptSecrets, now: number): Attempt {
+  return {
+    number,
+    ...secrets,
+    deadline: now + ATTEMPT_MS,
+    latestDeadline: now + LONGEST_ATTEMPT_MS,
+    wrongCodes: 0,
+  }
+}
+
+/**
+ * The next attempt of a hosted login: another number was typed, or its person asks for a new code. It closes the last one
+ * (5-security 357). `after` is the attempt that the page in front of the person shows; a form that was sent twice comes
+ * from an older page, and gets what the first one got.
+ */
+export function nextAttempt(
+  session: Session,
+  next: AttemptSecrets & { readonly addressee: Addressee; readonly after: number },
+  now: number,
+): Result<Session, 'session_resolved' | 'session_not_found' | 'no_more_attempts'> {
+  const { addressee, after, ...secrets } = next
+  const settled = settle(session, now)
+  if (settled.state === 'approved' || isDeclined(settled)) return refuse('session_resolved')
+  const samePerson = addressee.tokenId === session.addressee.tokenId
+  if (isOpen(session, now) && samePerson && after < session.attempt.number) return ok(session)
+  if (now >= requestEnd(session)) return refuse('session_not_found')
+  if (session.attempt.number >= ATTEMPTS) return refuse('no_more_attempts')
+  return ok({
+    ...session,
+    ...UNDECIDED,
+    addressee,
+    attempt: attemptOf(session.attempt.number + 1, secrets, now),
+  })
+}
+
+/** When no further attempt may begin; a login that a service draws itself has one attempt only. */
+function requestEnd({ hosted, startedAt }: Session): number {
+  return hosted === null ? startedAt : hosted.requestedAt + REQUEST_MS
+}
+
+/** Whether the login was ended by somebody's will, and not by the clock or by wrong codes. */
+function isDeclined({ state, rejection }: Session): boolean {
+  return state === 'rejected' && rejection !== 'wrong_code'
+}
+
+/** Whether `session` has ended for good: an attempt that ran out on our own pages may have a successor. */
+export function isFinal(session: Session, now: number): boolean {
+  if (session.state === 'approved' || isDeclined(session)) return true
+  return session.endedAt !== null && now >= requestEnd(session)
 }
 
 /** Whether an approval or a denial may still come. */
@@ -143,14 +225,16 @@ export function settle(session: Session, now: number): Session {
   return { ...session, state: 'expired', endedAt: session.attempt.deadline }
 }
 
-/** Whether `session` can be forgotten: its outcome has been on offer long enough. */
+/** Whether `session` can be forgotten: its outcome has been on offer long enough, and no attempt may follow. */
 export function isOver(session: Session, now: number): boolean {
-  return session.endedAt !== null && now >= session.endedAt + OUTCOME_MS
+  return session.endedAt !== null && now >= nextLook(session)
 }
 
 /** When the object must look at `session` again. */
 export function nextLook(session: Session): number {
-  return session.endedAt === null ? session.attempt.deadline : session.endedAt + OUTCOME_MS
+  if (session.endedAt === null) return session.attempt.deadline
+  const offered = session.endedAt + OUTCOME_MS
+  return isFinal(session, session.endedAt) ? offered : Math.max(offered, requestEnd(session))
 }
 
 /** The session must be open: the first fault of every act (2-protocol section 4). */
@@ -238,7 +322,10 @@ export function judgeApproval(
   ) {
     return refusal('invalid_scope')
   }
-  if (approval.trustLevel < session.asked.minTrustLevel) return refusal('insufficient_trust_level')
+  if (approval.trustLevel < session.asked.minTrustLevel) {
+    // The person can do nothing about it on the phone; the browser is told, and the service behind it.
+    return { act: 'reject', reason: 'insufficient_trust_level', fault: 'insufficient_trust_level' }
+  }
   return { act: 'approve' }
 }
 
@@ -254,7 +341,7 @@ function isAbout(session: Session, approval: Approval): boolean {
   )
 }
 
-/** One validly signed approval with a wrong code; the third ends the login (5-security 215). */
+/** One validly signed approval with a wrong code; the third ends the attempt (5-security 215). */
 export function countWrongCode(session: Session, now: number): Session {
   const wrongCodes = session.attempt.wrongCodes + 1
   const counted = { ...session, attempt: { ...session.attempt, wrongCodes } }
@@ -279,6 +366,20 @@ export function approve(
   }
 }
 
+/**
+ * A login that needs no phone: what was granted to the same service in the same browser is given once more. It is over as
+ * it begins, and only its code is left to redeem.
+ */
+export function openApproved(
+  fixed: Pick<Session, 'sessionId' | 'asked' | 'addressee' | 'hosted'>,
+  secrets: AttemptSecrets,
+  granted: Pick<Session, 'grantedScopes' | 'result' | 'codeHash' | 'enrollmentId'>,
+  now: number,
+): Session {
+  const opened = open(fixed, secrets, now)
+  return { ...opened, ...granted, state: 'approved', endedAt: now, continuedAt: now }
+}
+
 /** A denial as it arrived. */
 export interface Denial {
   readonly signer: Signer
@@ -300,6 +401,47 @@ export function deny(session: Session, denial: Denial, now: number): Result<Sess
     ...reject(session, denial.reason, denial.digest, now),
     device: denial.signer.thumbprint,
   })
+}
+
+/**
+ * What the browser that began is to see when it wants to continue, or to cancel (5-security 43, 44, 243).
+ *   go: the result, once. refused: back to the service without a grant. wait: nobody has decided yet.
+ *   again: the attempt ran out. completed: the result was taken on already. over: all that is forgotten, or should be.
+ */
+export type Proceeding =
+  | { readonly act: 'go' | 'wait' | 'again' | 'completed' | 'over' }
+  | { readonly act: 'refused'; readonly reason: RejectionReason }
+
+/** What continuing does at `now`. */
+export function judgeContinue(session: Session, now: number): Proceeding {
+  const settled = settle(session, now)
+  if (isOver(settled, now)) return { act: 'over' }
+  const { state, rejection, continuedAt, result } = settled
+  switch (state) {
+    case 'pending':
+    case 'claimed':
+      return { act: 'wait' }
+    case 'approved':
+      return { act: continuedAt !== null || result === null ? 'completed' : 'go' }
+    case 'expired':
+      return { act: 'again' }
+    case 'rejected':
+      if (rejection === 'wrong_code') return { act: 'again' }
+      return { act: 'refused', reason: rejection ?? 'declined' }
+  }
+}
+
+/**
+ * `session` after its browser cancelled it; `undefined` when there is nothing left to cancel. A grant that nobody took on
+ * is thrown away.
+ */
+export function abandon(session: Session, now: number): Session | undefined {
+  const settled = settle(session, now)
+  if (settled.state === 'approved') {
+    if (settled.continuedAt !== null || settled.result === null) return undefined
+    return { ...settled, result: null, codeHash: null }
+  }
+  return isDeclined(settled) ? undefined : reject(settled, 'cancelled', null, now)
 }
 
 /** `session`, ended without a grant. */

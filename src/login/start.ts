@@ -4,8 +4,7 @@ import type { Enrollment } from '../enrollment/store.ts'
 import { buildMessage, type FcmMessage, type Prompt, sealPrompt } from '../push/message.ts'
 import type { NewLogin } from './budget.ts'
 import type { Asked } from './door.ts'
-import type { Started } from './object.ts'
-import type { Addressee } from './session.ts'
+import type { Addressee, Started } from './session.ts'
 
 /** What starting a login reaches for; the composition hands it in. Times are Unix milliseconds. */
 export interface StartHouse {
@@ -28,6 +27,9 @@ export interface Person {
   readonly enrollment: Enrollment | undefined
 }
 
+/** What is left to do once the answer is on the way. */
+export type Afterwards = () => Promise<void>
+
 /**
  * Begins a login. When this returns, the login and its entry in the inbox are stored; an unknown tokenId costs the same
  * steps. The push, which only an enrolled phone gets, happens in `afterwards`, which the caller runs once its answer is
@@ -37,10 +39,23 @@ export async function startLogin(
   house: StartHouse,
   asked: Asked,
   person: Person,
-): Promise<{ readonly started: Started; readonly afterwards: () => Promise<void> }> {
-  const { tokenId, enrollment } = person
-  const thumbprint = enrollment?.deviceKey.thumbprint ?? null
-  const started = await house.createSession(asked, { tokenId, thumbprint })
+): Promise<{ readonly started: Started; readonly afterwards: Afterwards }> {
+  const started = await house.createSession(asked, addresseeOf(person))
+  return { started, afterwards: await announce(house, asked, person, started) }
+}
+
+/** Whom a login of `person` is addressed to. */
+export function addresseeOf({ tokenId, enrollment }: Person): Addressee {
+  return { tokenId, thumbprint: enrollment?.deviceKey.thumbprint ?? null }
+}
+
+/** Enters the attempt `started` into the person's inbox. */
+export async function announce(
+  house: StartHouse,
+  asked: Asked,
+  { tokenId, enrollment }: Person,
+  started: Started,
+): Promise<Afterwards> {
   const { sessionId, expiresAt } = started
   const mayPush = await house.registerStart(tokenId, {
     sessionId,
@@ -48,12 +63,9 @@ export async function startLogin(
     begunBy: asked.begunBy,
     pushable: !house.isChannelDown(),
   })
-  return {
-    started,
-    async afterwards() {
-      const told = await pushTo(house, asked, started, enrollment, mayPush)
-      if (told) await house.tellPushFailed(sessionId)
-    },
+  return async () => {
+    const told = await pushTo(house, asked, started, enrollment, mayPush)
+    if (told) await house.tellPushFailed(sessionId)
   }
 }
 

@@ -11,6 +11,8 @@ export interface Standing {
   /** Sequence of the trust list in force. */
   readonly trustSequence: number | null
   readonly disabledServices: readonly string[]
+  /** Whether the login that was asked about has ended for good: its audit row is there, though its object may be gone. */
+  readonly loginEnded: boolean
 }
 
 type StandingRow = { [K in keyof EnrollmentRow]: EnrollmentRow[K] | null } & {
@@ -19,28 +21,32 @@ type StandingRow = { [K in keyof EnrollmentRow]: EnrollmentRow[K] | null } & {
   readonly seal_revoked: number
   readonly trust_sequence: number | null
   readonly disabled_services: string
+  readonly login_ended: number
 }
 
 /**
  * The standing of `tokenId`, and of `serviceId` where the step knows it (a claim doesn't: the service is in the object).
+ * `login` is the id under which the audit knows a login; see `loginId`.
  * No decision rests on a cache (5-security 3.15), and no step costs more than this one query.
  */
 export async function standingOf(
   db: D1Database,
   tokenId: string,
   serviceId: string | null = null,
+  login: string | null = null,
 ): Promise<Standing> {
   const row = await db
     .prepare(
       `SELECT s.service_id, s.enabled, s.metadata, s.secret_hashes, e.*,
          EXISTS (SELECT 1 FROM revoked_seal r WHERE r.fingerprint = e.seal_fingerprint) AS seal_revoked,
          (SELECT sequence FROM trust_list WHERE id = 1) AS trust_sequence,
-         (SELECT json_group_array(service_id) FROM service WHERE enabled = 0) AS disabled_services
+         (SELECT json_group_array(service_id) FROM service WHERE enabled = 0) AS disabled_services,
+         EXISTS (SELECT 1 FROM audit WHERE once = ?3) AS login_ended
        FROM (SELECT 1)
        LEFT JOIN service s ON s.service_id = ?1
        LEFT JOIN enrollment e ON e.token_id = ?2`,
     )
-    .bind(serviceId, tokenId)
+    .bind(serviceId, tokenId, login)
     .first<StandingRow>()
   if (row === null) throw new Error('the standing query always has one row')
   return {
@@ -49,6 +55,7 @@ export async function standingOf(
     sealRevoked: row.seal_revoked === 1,
     trustSequence: row.trust_sequence,
     disabledServices: JSON.parse(row.disabled_services),
+    loginEnded: row.login_ended === 1,
   }
 }
 

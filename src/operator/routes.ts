@@ -39,6 +39,13 @@ export interface OperatorHouse {
   readonly random: (length: number) => Uint8Array<ArrayBuffer>
   /** Ends every open login of a tokenId; login/ hands it in, and it returns when all have ended. */
   readonly cancelLogins: (tokenId: string) => Promise<void>
+  /**
+   * Ends the sessions of a tokenId at services that want to hear of it; oidc/ hands it in. It returns when they are ended,
+   * with what tells the services so.
+   */
+  readonly endSessions: (tokenId: string) => Promise<() => Promise<void>>
+  /** A service was changed: what this isolate remembers of it is old. */
+  readonly forgetService: (serviceId: string) => void
 }
 
 /** The one operator there is until operators are enrolled as people. */
@@ -110,7 +117,7 @@ async function registerService(house: OperatorHouse, c: Context): Promise<Respon
   if (!serviceId.success) return problem('not_found')
   const body = await readJson(c.req.raw, ServiceRegistration)
   if (!body.ok) return body.reason
-  const metadata = readMetadata(body.value, config.loopback)
+  const metadata = await readMetadata(body.value, config.loopback)
   if (!metadata.ok) return problem('invalid_request', { member: metadata.reason })
 
   const secret = toBase64url(random(32))
@@ -123,6 +130,7 @@ async function registerService(house: OperatorHouse, c: Context): Promise<Respon
   const [stored] = await db.batch<{ secret_hashes: string }>([
     ...putService(db, service, { hash }, now()),
   ])
+  house.forgetService(service.serviceId)
   // The row keeps the secrets it had; it holds this one exactly when this request created it.
   const created = stored?.results[0]?.secret_hashes.includes(hash) === true
   await audit.record({
@@ -132,7 +140,10 @@ async function registerService(house: OperatorHouse, c: Context): Promise<Respon
     actor: ACTOR,
   })
   const shown = { serviceId: service.serviceId, enabled: service.enabled, ...metadata.value }
-  return created ? json({ ...shown, secret }, 201) : json(shown)
+  if (!created) return json(shown)
+  const isPublicClient = metadata.value.oidc?.token_endpoint_auth_method === 'none'
+  // A public client could not keep a secret, so nobody is shown the one that fills its place.
+  return json(isPublicClient ? shown : { ...shown, secret }, 201)
 }
 
 async function newSecret(house: OperatorHouse, c: Context): Promise<Response> {
@@ -207,5 +218,7 @@ async function revokeEnrollment(house: OperatorHouse, c: Context): Promise<Respo
   await db.batch([...revoke(db, tokenId, now()), await audit.statement(event)])
   await audit.line(event)
   await house.cancelLogins(tokenId)
+  const tellServices = await house.endSessions(tokenId)
+  c.executionCtx.waitUntil(tellServices())
   return json({ revoked: true, tokenId })
 }

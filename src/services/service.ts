@@ -7,6 +7,7 @@ import { isLoopback } from '../config.ts'
 import { type AtomicScope, expandScopes, isRestricted } from '../disclosure/scopes.ts'
 import type { SubjectType } from '../disclosure/subject.ts'
 import { ok, type Result, refuse } from '../result.ts'
+import { type OidcClient, OidcRegistration, readOidcClient, redirectHosts } from './oidc-client.ts'
 
 /** What the operator registers. Scope lists hold what was written (composites allowed); `ceilingOf` gives atoms. */
 export interface ServiceMetadata {
@@ -26,6 +27,8 @@ export interface ServiceMetadata {
   readonly sectorIdentifier?: string
   readonly confirmation?: 'compare' | 'transfer'
   readonly tokenLifetimeSeconds: number
+  /** Present when the service is an OpenID Connect client too. */
+  readonly oidc?: OidcClient
 }
 
 /** Base64url SHA-256 of a secret; two stand side by side while a service changes over. */
@@ -63,26 +66,30 @@ export const ServiceRegistration = v.strictObject({
   defaultScopes: scopeList,
   requiredScopes: v.optional(scopeList, []),
   restrictedScopes: v.optional(scopeList, []),
-  subjectType: v.optional(v.picklist(['transient', 'public', 'pairwise']), 'transient'),
+  subjectType: v.optional(v.picklist(['transient', 'public', 'pairwise'])),
   sectorIdentifier: v.optional(v.pipe(v.string(), v.regex(/^[a-z0-9.-]{1,253}$/))),
   confirmation: v.optional(v.picklist(['compare', 'transfer'])),
   tokenLifetimeSeconds: v.optional(
     v.pipe(v.number(), v.integer(), v.minValue(60), v.maxValue(3600)),
     3600,
   ),
+  oidc: v.exactOptional(OidcRegistration),
   enabled: v.optional(v.boolean(), true),
 })
 
 type Registration = v.InferOutput<typeof ServiceRegistration>
 
+/** A member of a registration, named to the operator who must mend it. */
+export type RegistrationMember = keyof Registration | `oidc.${keyof OidcClient}`
+
 /**
  * The metadata in a registration that has the right shape, or the member at fault. One validator for create and update
  * (5-security 166). `loopback` says whether the issuer itself is loopback http.
  */
-export function readMetadata(
+export async function readMetadata(
   registration: Registration,
   loopback: boolean,
-): Result<ServiceMetadata, keyof Registration> {
+): Promise<Result<ServiceMetadata, RegistrationMember>> {
   if (!isPublicUrl(registration.url, loopback)) return refuse('url')
   if (registration.logoUri !== undefined && !isPublicUrl(registration.logoUri, loopback)) {
     return refuse('logoUri')
@@ -104,13 +111,46 @@ export function readMetadata(
     }
   }
 
-  const { enabled: _enabled, logoUri, sectorIdentifier, confirmation, ...rest } = registration
+  const client = await readClient(registration, loopback)
+  if (!client.ok) return client
+  const {
+    enabled: _enabled,
+    subjectType: _subjectType,
+    oidc: _oidc,
+    logoUri,
+    sectorIdentifier,
+    confirmation,
+    ...rest
+  } = registration
   return ok({
     ...rest,
+    ...client.value,
     ...(logoUri === undefined ? {} : { logoUri }),
     ...(sectorIdentifier === undefined ? {} : { sectorIdentifier }),
     ...(confirmation === undefined ? {} : { confirmation }),
   })
+}
+
+/** The client in a registration, if it is one, and the subject type that goes with it. */
+async function readClient(
+  {
+    oidc,
+    subjectType = oidc === undefined ? 'transient' : 'public',
+    sectorIdentifier,
+  }: Registration,
+  loopback: boolean,
+): Promise<Result<Pick<ServiceMetadata, 'subjectType' | 'oidc'>, RegistrationMember>> {
+  if (oidc === undefined) return ok({ subjectType })
+  const client = await readOidcClient(oidc, (address) => isPublicUrl(address, loopback))
+  if (!client.ok) return refuse(`oidc.${client.reason}` as const)
+  // A client knows the person again by `sub`: in userinfo, after a refresh, at logout.
+  if (subjectType === 'transient') return refuse('subjectType')
+  // With several hosts nothing says which of them the sector would be (OIDC Core section 8.1).
+  const isSplit = redirectHosts(client.value).size > 1
+  if (subjectType === 'pairwise' && isSplit && sectorIdentifier === undefined) {
+    return refuse('sectorIdentifier')
+  }
+  return ok({ subjectType, oidc: client.value })
 }
 
 /**
@@ -154,6 +194,7 @@ function isAllowedHost(url: URL, loopback: boolean): boolean {
   // A literal address is never the public home of a service, and a private one would aim inside somebody's network.
   const literal = url.hostname.startsWith('[') || /^[\d.]+$/.test(url.hostname)
   // Neither is a name of the own machine or network, nor the absolute form of a name: to a browser another origin.
-  const inward = /(?:\.|\.localhost|\.local)$/.test(url.hostname)
-  return !literal && !inward && url.hostname.includes('.') && !url.hostname.includes('*')
+  const inward = /(?:\.|\.localhost|\.local|\.internal)$/.test(url.hostname)
+  // `URL` lets `*`, `;` and `,` stand in a name; in a Content-Security-Policy each would say something of its own.
+  return !literal && !inward && /^[a-z0-9_-]+(?:\.[a-z0-9_-]+)+$/.test(url.hostname)
 }

@@ -31,6 +31,40 @@ export async function findService(db: D1Database, serviceId: string): Promise<Se
   return row === null ? undefined : serviceOf(row)
 }
 
+/** Services as they were a moment ago, for pages that give nothing away: every step that does asks D1 again. */
+export interface ServiceMemory {
+  /** The service, at most `MEMORY_SECONDS` old. */
+  recall(serviceId: string): Promise<Service | undefined>
+  /** Looks again at the next need: the operator has changed it. */
+  forget(serviceId: string): void
+}
+
+const MEMORY_SECONDS = 60
+const MEMORY_SERVICES = 500
+
+/** The memory of one isolate: plain values with an age. `now` is Unix seconds. */
+export function serviceMemory(db: D1Database, now: () => number): ServiceMemory {
+  const known = new Map<string, { readonly service: Service; readonly freshUntil: number }>()
+  return {
+    async recall(serviceId) {
+      const last = known.get(serviceId)
+      if (last !== undefined && now() < last.freshUntil) return last.service
+      const service = await findService(db, serviceId)
+      known.delete(serviceId)
+      // An unknown id is not remembered: strangers could fill the memory with them.
+      if (service !== undefined) {
+        known.set(serviceId, { service, freshUntil: now() + MEMORY_SECONDS })
+        const [oldest] = known.keys()
+        if (known.size > MEMORY_SERVICES && oldest !== undefined) known.delete(oldest)
+      }
+      return service
+    },
+    forget(serviceId) {
+      known.delete(serviceId)
+    },
+  }
+}
+
 /** Whether any enabled service has registered `origin`: all that a CORS preflight can ask (it names no service). */
 export async function isRegisteredOrigin(db: D1Database, origin: string): Promise<boolean> {
   const row = await db

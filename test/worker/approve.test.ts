@@ -311,12 +311,17 @@ describe('what is granted', () => {
     },
   )
 
-  test('217 approve: a trust level below the one that was asked', async () => {
+  test('033 approve: a trust level below the one that was asked ends the login, and the page is told', async () => {
     const person = await enrolled({ push: false })
     const login = await opened(person, { minTrustLevel: 3 })
     const refused = await person.approve(login.sessionId, login.claimed)
     expect([refused.status, refused.body.code]).toEqual([403, 'insufficient_trust_level'])
-    await expectUntouched(login)
+    expect(await storedLogin(login.sessionId)).toMatchObject({
+      state: 'rejected',
+      rejection: 'insufficient_trust_level',
+      result: null,
+    })
+    expect(await login.browser.event('rejected')).toMatchObject({ reason: 'declined' })
   })
 })
 

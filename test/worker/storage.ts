@@ -70,7 +70,11 @@ export function breakD1(
 }
 
 const METHODS = [
-  [LoginSessionObject.prototype, 'login', 'create claim approve deny cancel redeem'],
+  [
+    LoginSessionObject.prototype,
+    'login',
+    'create attempt resume continue abandon claim approve deny cancel redeem',
+  ],
   [LoginSessionObject.prototype, 'login', 'pushFailed isOpen fetch alarm'],
   [PhoneInboxObject.prototype, 'inbox', 'start end pending revoke alarm'],
 ] as const

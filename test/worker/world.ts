@@ -565,6 +565,7 @@ export async function connect(
     readonly origin?: string | null
     readonly token?: string | null
     readonly path?: string
+    readonly cookie?: string
   } = {},
 ): Promise<Browser> {
   const { origin = BAR_ORIGIN, token = login.wsToken } = options
@@ -576,6 +577,7 @@ export async function connect(
         'Sec-WebSocket-Protocol': token === null ? 'idtoken.v1' : `idtoken.v1, ${token}`,
         'CF-Connecting-IP': freshAddress(),
         ...(origin === null ? {} : { Origin: origin }),
+        ...(options.cookie === undefined ? {} : { Cookie: options.cookie }),
       },
     },
   )

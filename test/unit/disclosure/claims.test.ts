@@ -1,7 +1,12 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { acrOf } from '../../../src/disclosure/acr.ts'
-import { type Attributes, claimsFor } from '../../../src/disclosure/claims.ts'
+import { ACR_VALUES, acrOf, levelOfAcr, lowestLevelOf } from '../../../src/disclosure/acr.ts'
+import {
+  type Attributes,
+  CLAIM_NAMES,
+  claimsFor,
+  scopeOfClaim,
+} from '../../../src/disclosure/claims.ts'
 import { isEuCitizen } from '../../../src/disclosure/eu.ts'
 import type { AtomicScope } from '../../../src/disclosure/scopes.ts'
 
@@ -121,6 +126,27 @@ describe('claims (2-protocol section 5)', () => {
   })
 })
 
+describe('which scope gives a claim', () => {
+  it('every claim that claimsFor gives has a name here, and no other has', () => {
+    expect(CLAIM_NAMES).toEqual(Object.keys(claimsFor(jean, atoms, on)).sort())
+  })
+
+  it.each(CLAIM_NAMES)('%s is given by its scope, and by none that gives fewer claims', (claim) => {
+    const claimsOf = (scope: AtomicScope) => Object.keys(claimsFor(jean, [scope], on))
+    const scope = scopeOfClaim(claim) ?? 'openid'
+    expect(claimsOf(scope)).toContain(claim)
+    const others = atoms.filter((atom) => claimsOf(atom).includes(claim))
+    expect(Math.min(...others.map((atom) => claimsOf(atom).length))).toBe(claimsOf(scope).length)
+  })
+
+  it.each(['sub', 'acr', 'email', 'Name', '', '__proto__', 'constructor', 'identity:name'])(
+    '%j is given by none',
+    (claim) => {
+      expect(scopeOfClaim(claim)).toBeUndefined()
+    },
+  )
+})
+
 describe('citizens of the European Union', () => {
   it('27 states today, Croatia since 2013, the United Kingdom until January 2020', () => {
     const letters = [...'ABCDEFGHIJKLMNOPQRSTUVWXYZ']
@@ -158,4 +184,19 @@ it('acr names the level that the issuer vouches for (decision 15)', () => {
     'urn:idtokenseal:acr:face-oob-substantial',
     'urn:idtokenseal:acr:face-oob-high',
   ])
+})
+
+it('levelOfAcr is the way back, and knows nothing else', () => {
+  expect(ACR_VALUES).toEqual([acrOf(1), acrOf(2), acrOf(3)])
+  expect(ACR_VALUES.map(levelOfAcr)).toEqual([1, 2, 3])
+  for (const acr of ['', '1', 'constructor', `${acrOf(3)} `, acrOf(3).toUpperCase()]) {
+    expect(levelOfAcr(acr)).toBeUndefined()
+  }
+})
+
+it('the lowest level among several, whatever stands beside them', () => {
+  expect(lowestLevelOf([acrOf(3), 'x', acrOf(2)])).toBe(2)
+  expect(lowestLevelOf([acrOf(3)])).toBe(3)
+  expect(lowestLevelOf(['1', '__proto__'])).toBeUndefined()
+  expect(lowestLevelOf([])).toBeUndefined()
 })

@@ -1,11 +1,13 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import {
+  ATOMIC_SCOPES,
   type AtomicScope,
   expandScopes,
   intersect,
   isRestricted,
   isSubset,
+  SCOPE_NAMES,
 } from '../../../src/disclosure/scopes.ts'
 
 const ATOMS: readonly AtomicScope[] = [
@@ -89,6 +91,20 @@ describe('scopes (2-protocol section 5)', () => {
     ['offline_access'],
   ])('refuses %j and names it', (scope) => {
     expect(expandScopes(['openid', scope])).toEqual({ ok: false, reason: { unknown: scope } })
+  })
+
+  it('the names of the catalogue, in the order of its table', () => {
+    expect([...ATOMIC_SCOPES].sort()).toEqual(ATOMS)
+    expect(SCOPE_NAMES).toEqual([
+      ...ATOMIC_SCOPES,
+      'profile',
+      'identity:basic',
+      'identity:age_verification',
+      'identity:full',
+      'identity:full_with_photo',
+    ])
+    expect(SCOPE_NAMES[0]).toBe('openid')
+    expect(expandScopes(SCOPE_NAMES)).toEqual({ ok: true, value: ATOMS })
   })
 
   it('nothing asked is nothing', () => {

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import * as v from 'valibot'
 import { describe, expect, it } from 'vitest'
-import { readJson } from '../../../src/http/body.ts'
+import { readForm, readJson } from '../../../src/http/body.ts'
 
 const Schema = v.strictObject({
   name: v.string(),
@@ -201,6 +201,87 @@ describe('readJson', () => {
         const right = typeof value?.name === 'string' && Object.keys(value).length === 1
         if (right && !Array.isArray(value)) expect(got).toEqual(value)
         else expect(got).not.toHaveProperty('name')
+      }),
+    )
+  })
+})
+
+describe('readForm', () => {
+  const FORM = 'application/x-www-form-urlencoded'
+
+  async function readPosted(body: BodyInit | null, type = FORM, limit?: number) {
+    const result = await readForm(request(body, { 'Content-Type': type }), limit)
+    return result.ok ? Object.fromEntries(result.value.values) : result.reason
+  }
+
+  it.each([FORM, 'Application/X-WWW-Form-Urlencoded', `${FORM};charset=UTF-8`, `${FORM} ; x=y`])(
+    'takes %j',
+    async (type) => {
+      expect(await readPosted('a=1&b=2+3', type)).toEqual({ a: '1', b: '2 3' })
+    },
+  )
+
+  it('says what was sent twice', async () => {
+    const result = await readForm(request('a=1&a=2', { 'Content-Type': FORM }))
+    expect(result.ok && [...result.value.repeated]).toEqual(['a'])
+  })
+
+  it('an empty form has no parameters', async () => {
+    expect(await readPosted('')).toEqual({})
+    expect(await readPosted(null)).toEqual({})
+  })
+
+  it.each([
+    'application/json',
+    'text/plain',
+    'multipart/form-data; boundary=x',
+    `text/plain; ${FORM}`,
+    `${FORM}x`,
+    `x ${FORM}`,
+    `${FORM}, text/plain`,
+    '',
+  ])('003 refuses %j', async (type) => {
+    expect(await readPosted('a=1', type)).toBe('unsupported_media_type')
+  })
+
+  it('003 refuses a body without a type, and 017 one with an encoding', async () => {
+    const typeless = request(new TextEncoder().encode('a=1'))
+    typeless.headers.delete('Content-Type')
+    expect(await readForm(typeless)).toEqual({ ok: false, reason: 'unsupported_media_type' })
+    for (const encoding of ['gzip', 'br', 'identity']) {
+      const packed = request('a=1', { 'Content-Type': FORM, 'Content-Encoding': encoding })
+      expect(await readForm(packed)).toEqual({ ok: false, reason: 'unsupported_media_type' })
+    }
+  })
+
+  it('is read to its limit and not beyond', async () => {
+    expect(await readPosted(`a=${'x'.repeat(98)}`, FORM, 100)).toEqual({ a: 'x'.repeat(98) })
+    expect(await readPosted(`a=${'x'.repeat(99)}`, FORM, 100)).toBe('payload_too_large')
+    expect(await readPosted(`a=${'x'.repeat(16 * 1024 - 2)}`)).toHaveProperty('a')
+    expect(await readPosted(`a=${'x'.repeat(16 * 1024 - 1)}`)).toBe('payload_too_large')
+  })
+
+  it.each([
+    ['a stray byte', [0x61, 0x3d, 0xff]],
+    ['an overlong NUL', [0x61, 0x3d, 0xc0, 0x80]],
+    ['half a surrogate', [0x61, 0x3d, 0xed, 0xa0, 0x80]],
+    ['a NUL', [0x61, 0x3d, 0x00]],
+    ['an encoded stray byte', [...new TextEncoder().encode('a=%ff')]],
+  ])('013 %s is malformed', async (_, bytes) => {
+    expect(await readPosted(new Uint8Array(bytes))).toBe('malformed')
+  })
+
+  it('336 lets the named values span lines', async () => {
+    const posted = () => request('state=1%0a2', { 'Content-Type': FORM })
+    expect((await readForm(posted())).ok).toBe(false)
+    const result = await readForm(posted(), undefined, ['state'])
+    expect(result.ok && result.value.values.get('state')).toBe('1\n2')
+  })
+
+  it('never throws, whatever arrives', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.uint8Array({ maxLength: 100 }), async (bytes) => {
+        expect(await readPosted(new Uint8Array(bytes))).toBeDefined()
       }),
     )
   })

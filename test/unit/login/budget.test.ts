@@ -138,6 +138,22 @@ describe('the open logins', () => {
     expect(begin(book, 'b', START + 2 * MINUTE).push).toBe(true)
   })
 
+  test('357 inbox: the next attempt of a login takes the place of the last, pushed or not', () => {
+    const first = begin(EMPTY_BOOK, 'a', START)
+    const second = begin(first.book, 'a', START + 30 * SECOND)
+    expect(second.push).toBe(true)
+    expect(second.book.open).toEqual([
+      { sessionId: 'a', deadline: START + 90 * SECOND, begunBy: 'page', pushed: true },
+    ])
+    // Nor does it free the way for another login, nor come by more pushes than any.
+    expect(begin(second.book, 'b', START + 31 * SECOND).push).toBe(false)
+    const third = begin(second.book, 'a', START + 60 * SECOND)
+    const fourth = begin(third.book, 'a', START + 90 * SECOND)
+    expect([third.push, fourth.push]).toEqual([true, false])
+    expect(fourth.book.open).toHaveLength(1)
+    expect(begin(fourth.book, 'b', START + 91 * SECOND).push).toBe(false)
+  })
+
   test('309 inbox: a day after the last push nothing is worth keeping', () => {
     const { book } = begin(EMPTY_BOOK, 'a', START)
     expect(isBlank(book, START + DAY - 1)).toBe(false)
@@ -153,8 +169,8 @@ describe('the open logins', () => {
 
 interface Step {
   readonly wait: number
-  readonly act: 'start' | LoginEnd
-  /** Which of the logins so far ends. */
+  readonly act: 'start' | 'again' | LoginEnd
+  /** Which of the open logins ends, or has its next attempt. */
   readonly which: number
 }
 
@@ -169,6 +185,8 @@ const steps: fc.Arbitrary<Step> = fc.record({
     'start',
     'start',
     'start',
+    'again',
+    'again',
     'approved',
     'declined',
     'not_me',
@@ -205,9 +223,13 @@ function play(
   let sinceSuccess: Seen[] = []
   for (const [index, { wait, act, which }] of history.entries()) {
     now += wait
-    if (act === 'start') {
+    // Only a login that is still open can end; the others had their end.
+    const open = logins.filter(({ at, endedAt }) => endedAt === undefined && now < at + ATTEMPT_MS)
+    const chosen = open[which % (open.length || 1)]
+    if (act === 'start' || act === 'again') {
       const over = doubtful(book, now)
-      const name = `login ${index}`
+      const name = (act === 'again' && chosen?.name) || `login ${index}`
+      if (act === 'again' && chosen !== undefined) chosen.endedAt = now
       const started = begin(book, name, now, over)
       book = started.book
       const begun: Seen = { name, at: now, pushed: started.push, endedAt: undefined }
@@ -216,12 +238,9 @@ function play(
       check({ now, begun, logins, sinceSuccess, quietSince, book })
       continue
     }
-    // Only a login that is still open can end; the others had their end.
-    const open = logins.filter(({ at, endedAt }) => endedAt === undefined && now < at + ATTEMPT_MS)
-    const ending = open[which % (open.length || 1)]
-    if (ending === undefined) continue
-    ending.endedAt = now
-    book = end(book, ending.name, act, now)
+    if (chosen === undefined) continue
+    chosen.endedAt = now
+    book = end(book, chosen.name, act, now)
     if (act === 'approved') {
       sinceSuccess = []
       quietSince = undefined

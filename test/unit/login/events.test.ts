@@ -1,12 +1,7 @@
 import { describe, expect, test } from 'vitest'
+import type { RejectionReason } from '../../../src/login/door.ts'
 import { stateEvents } from '../../../src/login/events.ts'
-import {
-  open,
-  type RejectionReason,
-  reject,
-  type Session,
-  settle,
-} from '../../../src/login/session.ts'
+import { open, reject, type Session, settle } from '../../../src/login/session.ts'
 
 const START = Date.UTC(2026, 10, 21, 12)
 
@@ -18,6 +13,7 @@ const pending: Session = open(
       doorState: {},
       service: { id: 'bar', name: 'Bar', url: 'https://bar.example/', logo: null },
       origin: 'https://bar.example',
+      returnTo: null,
       socketOrigins: [],
       begunBy: 'page',
       scopes: [],
@@ -27,10 +23,9 @@ const pending: Session = open(
       context: { browser: null, country: null },
     },
     addressee: { tokenId: '11111111-2222-4333-8444-555555555555', thumbprint: 'phone' },
-    nonce: 'nonce',
-    salt: 'salt',
-    secretVersion: 1,
+    hosted: null,
   },
+  { nonce: 'nonce', salt: 'salt', secretVersion: 1 },
   START,
 )
 const ready = {

@@ -35,6 +35,7 @@ const started = open(
       doorState: {},
       service: { id: 'bar', name: 'Bar', url: 'https://bar.example/', logo: null },
       origin: 'https://bar.example',
+      returnTo: null,
       socketOrigins: ['https://bar.example'],
       begunBy: 'page',
       scopes: ['identity:age_over_18', 'identity:given_name'],
@@ -44,10 +45,9 @@ const started = open(
       context: { browser: null, country: null },
     },
     addressee: { tokenId: TOKEN_ID, thumbprint: 'phone' },
-    nonce: 'nonce',
-    salt: 'salt',
-    secretVersion: 1,
+    hosted: null,
   },
+  { nonce: 'nonce', salt: 'salt', secretVersion: 1 },
   START,
 )
 
@@ -188,7 +188,11 @@ describe('the order in which an approval is judged', () => {
       'the trust level',
       { trustLevel: 1 },
       true,
-      { act: 'refuse', fault: 'insufficient_trust_level' },
+      {
+        act: 'reject',
+        reason: 'insufficient_trust_level',
+        fault: 'insufficient_trust_level',
+      },
     ],
     ['nothing', {}, true, { act: 'approve' }],
   ]

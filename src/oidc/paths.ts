@@ -1,0 +1,7 @@
+/** Paths of the endpoints under the issuer (4-oidc section 2.1). */
+export const PATHS = {
+  authorize: '/oidc/authorize',
+  token: '/oidc/token',
+  userinfo: '/oidc/userinfo',
+  endSession: '/oidc/end-session',
+} as const

@@ -1,0 +1,65 @@
+/** Everything that the OpenID Connect door answers over HTTP. */
+import { Hono } from 'hono'
+import { cookie, expiredCookie, type HostCookieName, readCookies } from '../http/cookies.ts'
+import { DOCUMENT_METHODS, publicDocument, publicPreflight } from '../http/document.ts'
+import { only } from '../http/method.ts'
+import type { MasterSecret } from '../keys/master-secret.ts'
+import { type AuthorizeHouse, authorizeRoutes } from './authorize/routes.ts'
+import { metadataOf } from './discovery.ts'
+import { type LogoutHouse, logoutRoutes } from './logout/routes.ts'
+import { openSso, overflow, SSO_COOKIE_PREFIX, SSO_SECONDS } from './sso.ts'
+import { type TokenRoutesHouse, tokenRoutes } from './token/routes.ts'
+import { type UserinfoHouse, userinfoRoutes } from './userinfo/routes.ts'
+
+export type OidcHouse = AuthorizeHouse & TokenRoutesHouse & UserinfoHouse & LogoutHouse
+
+/** Changes only with a deployment. */
+const CACHE_CONTROL = 'public, max-age=300, stale-while-revalidate=600, stale-if-error=86400'
+
+/** Discovery at both addresses, and `/oidc/*`. */
+export function oidcRoutes(house: OidcHouse): Hono {
+  const app = new Hono()
+  const metadata = metadataOf(house.config.issuer)
+  for (const path of [
+    '/.well-known/openid-configuration',
+    '/.well-known/oauth-authorization-server',
+  ]) {
+    app
+      .get(path, (c) => publicDocument(c.req.raw, metadata, { cacheControl: CACHE_CONTROL }))
+      .options(path, () => publicPreflight())
+      .all(path, only(DOCUMENT_METHODS))
+  }
+  app.route('/', authorizeRoutes(house))
+  app.route('/', tokenRoutes(house))
+  app.route('/', userinfoRoutes(house))
+  app.route('/', logoutRoutes(house))
+  return app
+}
+
+/**
+ * The `Set-Cookie` headers by which a browser keeps its newest session, and lets go of those beyond the eight newest and
+ * of those that mean nothing any more (1-architecture decision 9). `now` in Unix seconds.
+ */
+export async function keepSession(
+  master: MasterSecret,
+  keepsake: { readonly name: HostCookieName; readonly value: string },
+  cookieHeader: string | null,
+  now: number,
+): Promise<readonly string[]> {
+  const others = [...readCookies(cookieHeader, SSO_COOKIE_PREFIX)].filter(
+    ([name]) => name !== keepsake.name,
+  )
+  const sessions: { name: string; session: { issuedAt: number } }[] = [
+    { name: keepsake.name, session: { issuedAt: now + 1 } },
+  ]
+  const expired: string[] = []
+  for (const [name, value] of others) {
+    const session = await openSso(master, name, value, now)
+    if (session === undefined) expired.push(name)
+    else sessions.push({ name, session })
+  }
+  return [
+    cookie(keepsake.name, keepsake.value, { maxAge: SSO_SECONDS }),
+    ...[...expired, ...overflow(sessions)].map((name) => expiredCookie(name as HostCookieName)),
+  ]
+}

@@ -1,0 +1,95 @@
+import { toBase64url } from '../../bytes.ts'
+import { ok, type Result, refuse } from '../../result.ts'
+import { matchesRedirectUri, type OidcClient } from '../../services/oidc-client.ts'
+import { ACCESS_TOKEN_SECONDS } from '../access-token.ts'
+import { isAlive, type ReadCode, readCode } from '../code.ts'
+import type { Kept } from '../door.ts'
+import { keepsPromise } from '../pkce.ts'
+import { FAMILY_ID_BYTES, familyEnd, sealRefreshToken } from '../refresh-token.ts'
+import { SSO_SECONDS } from '../sso.ts'
+import type { TokenErrorCode } from '../token-error.ts'
+import type { Form, GrantType, Redeemed, TokenHouse } from './grant-type.ts'
+
+interface PresentedCode extends ReadCode {
+  readonly code: string
+}
+
+/** `authorization_code` (RFC 6749 section 4.1.3, OpenID Connect Core section 3.1.3). */
+export const codeGrant: GrantType<PresentedCode> = {
+  name: 'authorization_code',
+  parameter: 'code',
+  async read({ master }, code) {
+    const content = await readCode(master, code)
+    return content && { ...content, code }
+  },
+  redeem,
+}
+
+/** Everything that the code promises is checked before it is spent (5-security 52, 53, 71). */
+async function redeem(
+  house: TokenHouse,
+  code: PresentedCode,
+  form: Form,
+  client: OidcClient,
+): Promise<Result<Redeemed, TokenErrorCode>> {
+  const redirectUri = form.get('redirect_uri')
+  if (redirectUri !== code.redirectUri || !matchesRedirectUri(client, redirectUri)) {
+    return refuse('invalid_grant')
+  }
+  if (!(await keepsPromise(code.codeChallenge, form.get('code_verifier')))) {
+    return refuse('invalid_grant')
+  }
+  const now = house.now()
+  const answer = isAlive(code, now)
+    ? await house.redeem(code.sessionId, code.clientId, code.code)
+    : undefined
+  if (answer?.kept === undefined) {
+    await killGrant(house, code)
+    return refuse('invalid_grant')
+  }
+  const kept: Kept = JSON.parse(answer.kept)
+  const { grant, nonce, idTokenClaims } = kept
+  await rememberSession(house, client, kept)
+  const refreshToken = await firstRefreshToken(house, client, kept)
+  const { scope, claims } = grant
+  return ok({
+    ...{ grant, scope, claims, nonce, idTokenClaims },
+    ...(refreshToken === undefined ? {} : { refreshToken }),
+  })
+}
+
+/**
+ * A genuine code that its object doesn't know was spent before, or came too late: whatever came of it dies (RFC 6749
+ * section 4.1.2, 5-security 73). A login that goes well writes nothing here.
+ */
+async function killGrant(house: TokenHouse, code: PresentedCode): Promise<void> {
+  const now = house.now()
+  // The youngest access token may be one that was refreshed a moment ago.
+  await house.store.kill(code.grantId, now + ACCESS_TOKEN_SECONDS, now)
+  await house.noteReplay('code', code)
+}
+
+/** A client that wants to hear of the end of its sessions gets a row for each. */
+async function rememberSession(
+  { store, now }: TokenHouse,
+  client: OidcClient,
+  { grant }: Kept,
+): Promise<void> {
+  if (client.backchannel_logout_uri === undefined) return
+  const { sid, clientId, tokenId, authTime } = grant
+  await store.rememberSession({ sid, clientId, tokenId }, authTime + SSO_SECONDS, now())
+}
+
+async function firstRefreshToken(
+  { store, master, now, random }: TokenHouse,
+  client: OidcClient,
+  { grant, requestedScope, offlineAccess }: Kept,
+): Promise<string | undefined> {
+  if (!offlineAccess || !client.offline_access) return undefined
+  const familyId = toBase64url(random(FAMILY_ID_BYTES))
+  const startedAt = now()
+  const expiresAt = familyEnd(startedAt, startedAt)
+  await store.beginFamily({ familyId, grantId: grant.grantId, startedAt, expiresAt })
+  const content = { familyId, generation: 0, grant, requestedScope, issuedAt: startedAt }
+  return sealRefreshToken(master, content, random(12))
+}
