@@ -5,14 +5,16 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type Run, runLogin, type Step } from './login-run.ts'
-import { readConfirmation, readOptions, tell } from './options.ts'
+import { type Run, runLogin } from './login-run.ts'
+import type { Step } from './login-stage.ts'
+import { readConfirmation, readDoor, readOptions, tell } from './options.ts'
 import { freePorts } from './ports.ts'
 import { startWorld, type World } from './world.ts'
 
 const USAGE = `npm run demo -- [options]: one whole login, without hands
 
   --json                 one JSON object a line
+  --door DOOR            direct (default) or oidc
   --confirmation MODE    compare (default) or transfer
   --help                 this text`
 
@@ -24,7 +26,8 @@ let folder: string | undefined
 let ended = false
 
 async function main(): Promise<void> {
-  const options = readOptions(USAGE, ['json'], ['confirmation'])
+  const options = readOptions(USAGE, ['json'], ['door', 'confirmation'])
+  const door = readDoor(options.door)
   const confirmation = readConfirmation(options.confirmation)
   const asJson = options.json === true
   const report = (step: Step) => console.log(asJson ? JSON.stringify(step) : line(step))
@@ -46,7 +49,7 @@ async function main(): Promise<void> {
     const world = await starting
     const start = Math.round(performance.now() - begin)
     report({ step: 'start', ms: start })
-    const run = await runLogin(world, confirmation, report)
+    const run = await runLogin(world, { door, confirmation }, report)
     const total = Math.round(performance.now() - begin)
     console.log(result({ ...run, ms: { start, ...run.ms, total } }, asJson))
     clearTimeout(timer)
@@ -61,9 +64,14 @@ const SENTENCES: Readonly<Record<string, string>> = {
   enroll: 'a person was sealed and a phone enrolled',
   initiate: "the bar's back end began a login",
   socket: 'the browser shows the code',
+  authorize: 'the bar sent the browser to the sign-in page',
+  page: 'the page took the number and shows the code',
   push: 'the phone opened the push',
   claim: 'the phone shows who asks for what',
-  approve: 'the person approved, the browser knows',
+  approve: 'the person approved',
+  continue: 'the browser went back to the bar with a code',
+  token: 'the bar redeemed the code for an id_token',
+  userinfo: 'userinfo says the same',
   check: 'an independent program accepts the token',
 }
 

@@ -55,6 +55,13 @@ export function readConfirmation(value: unknown): 'compare' | 'transfer' {
   throw new Plain('--confirmation takes compare or transfer.')
 }
 
+/** The value of `--door`. */
+export function readDoor(value: unknown): 'direct' | 'oidc' {
+  if (value === undefined || value === 'direct') return 'direct'
+  if (value === 'oidc') return 'oidc'
+  throw new Plain('--door takes direct or oidc.')
+}
+
 /** Tells a fault: a plain one as its sentence, any other in full. */
 export function tell(fault: unknown): void {
   console.error(fault instanceof Error ? fault.message : String(fault))

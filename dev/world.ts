@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
+import { clientRecord } from './bar/relying-party.ts'
 import { serveBar } from './bar/server.ts'
 import { REQUIRED_SCOPES, SCOPES } from './bar/service.ts'
 import { createFakeFcm, type FakeFcm } from './fcm/fake-fcm.ts'
@@ -152,6 +153,7 @@ async function registerBar(
     defaultScopes: SCOPES,
     requiredScopes: REQUIRED_SCOPES,
     subjectType: 'pairwise',
+    oidc: clientRecord(origin),
     enabled: true,
   })
   const known = secrets.serviceSecrets[SERVICE_ID]

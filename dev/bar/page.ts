@@ -17,8 +17,11 @@ type Guest = {
   readonly token: Readonly<Record<string, unknown>>
 }
 
-/** Who begins: our back end, or this page alone (then the socket brings a code that only our back end can redeem). */
-type Way = 'back-end' | 'page'
+/**
+ * Who begins: our back end, or this page alone (then the socket brings a code that only our back end can redeem), or the provider, on
+ * its own page (OpenID Connect).
+ */
+type Way = 'back-end' | 'page' | 'provider'
 
 const WARN_AT = 20
 /** After so many milliseconds without a sign of the phone, the page says what can be done. */
@@ -39,6 +42,9 @@ function door(tokenId = '', note = ''): void {
       <p class="fault" id="fault" role="alert"></p>
       <button class="primary" value="back-end">Send to my phone</button>
       <p class="asks">We ask for your <strong>first name</strong> (if you like) and whether you are <strong>over 18</strong>.</p>
+      <p class="or"><span>or</span></p>
+      <button value="provider">Sign in with IDToken</button>
+      <p class="asks">OpenID Connect: the identity provider’s own page asks for your number.</p>
       <p class="aside"><button class="link" value="page">The same without a back-end start (page only)</button></p>
     </form>`)
   const input = find(form, HTMLInputElement, 'input')
@@ -48,7 +54,10 @@ function door(tokenId = '', note = ''): void {
   find(form, HTMLElement, '.notice').hidden = note === ''
   form.addEventListener('submit', (event) => {
     event.preventDefault()
+    const button = (event as SubmitEvent).submitter
+    const way = button instanceof HTMLButtonElement ? (button.value as Way) : 'back-end'
     const number = readNumber(input.value)
+    if (way === 'provider') return void signIn(number ?? '', way)
     if (number === undefined) {
       complaint.textContent =
         'Copy the number from your phone: 32 letters and digits, with or without dashes.'
@@ -56,9 +65,6 @@ function door(tokenId = '', note = ''): void {
       input.focus()
       return
     }
-    const button = (event as SubmitEvent).submitter
-    const way: Way =
-      button instanceof HTMLButtonElement && button.value === 'page' ? 'page' : 'back-end'
     void signIn(number, way)
   })
   show('door', form)
@@ -66,6 +72,10 @@ function door(tokenId = '', note = ''): void {
 }
 
 async function signIn(tokenId: string, way: Way): Promise<void> {
+  // What was typed here needn't be typed there.
+  if (way === 'provider') {
+    return location.assign(`/login/oidc${tokenId === '' ? '' : `?tokenId=${tokenId}`}`)
+  }
   const begun = await begin(tokenId, way)
   if ('fault' in begun) return ended(begun.fault, tokenId, way)
   sessionStorage.setItem(PENDING, JSON.stringify({ begun, tokenId, way } satisfies Pending))
@@ -257,8 +267,9 @@ function counter({ claims, token }: Guest): void {
     )
   }
   find(view, HTMLElement, '[data-part="out"]').addEventListener('click', async () => {
-    await send('/logout', {})
-    door()
+    const { farewell } = (await send('/logout', {})).body as { farewell?: string | null }
+    if (farewell) location.assign(farewell)
+    else door()
   })
   show('counter', view)
   announce(`${title}. ${text}`)
@@ -312,6 +323,11 @@ function find<T extends Element>(root: ParentNode, type: new () => T, selector: 
 
 const guest: Guest | null = await (await fetch('/me')).json()
 const pending = sessionStorage.getItem(PENDING)
+const query = new URLSearchParams(location.search)
+const end = query.get('end')
+// A reload doesn't tell the end of a sign-in twice.
+if (end !== null) history.replaceState(null, '', '/')
 if (guest) counter(guest)
+else if (end !== null) ended(end, '', 'provider')
 else if (pending) wait(JSON.parse(pending) as Pending)
-else door(new URLSearchParams(location.search).get('tokenId') ?? '')
+else door(query.get('tokenId') ?? '')

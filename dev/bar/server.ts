@@ -4,8 +4,11 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { JWTPayload } from 'jose'
+import { AuthorizationResponseError } from 'openid-client'
 import { type Server, serve } from '../serve.ts'
 import { answerFile, type Site, toOneAddress } from '../site.ts'
+import { Guests } from './guests.ts'
+import { RelyingParty, type SignIn } from './relying-party.ts'
 import {
   type BarService,
   beginLogin,
@@ -16,17 +19,15 @@ import {
   SCOPES,
 } from './service.ts'
 
+/** The session of a guest. */
 const COOKIE = 'bar-le-central'
+/** The browser that went to sign in at the provider: only there may its answer come back. */
+const WAY_OUT = 'bar-le-central-sign-in'
 const MOST_OPEN_LOGINS = 1000
-
-/** Members of a token that are about the token, not about the guest. */
-const ABOUT_THE_TOKEN = new Set('iss aud sub iat exp jti nonce auth_time acr amr scope'.split(' '))
-
-type Guest = { readonly claims: Record<string, unknown>; readonly token: Record<string, unknown> }
 
 /** Serves until closed. */
 export function serveBar(service: BarService & { readonly port: number }): Promise<Server> {
-  const bar = new Bar(service)
+  const bar = new Bar(service, `http://127.0.0.1:${service.port}`)
   return serve((request) => bar.answer(request), service.port)
 }
 
@@ -34,13 +35,17 @@ class Bar {
   readonly #service: BarService
   readonly #site: Site
   readonly #check: (jwt: string, random: string) => Promise<JWTPayload>
+  readonly #provider: RelyingParty
   /** The `random` of each login that we began and nobody finished yet, by sessionId. */
   readonly #open = new Map<string, string>()
-  readonly #guests = new Map<string, Guest>()
+  /** The sign-ins that left for the provider and aren't back yet, by their `state`. */
+  readonly #away = new Map<string, SignIn & { readonly browser: string }>()
+  readonly #guests = new Guests()
 
-  constructor(service: BarService) {
+  constructor(service: BarService, origin: string) {
     this.#service = service
     this.#check = makeTokenCheck(service)
+    this.#provider = new RelyingParty(service, origin)
     this.#site = {
       folder: new URL('./', import.meta.url),
       files: ['index.html', 'style.css', 'icon.svg', 'page.ts', 'login.ts', 'words.ts'],
@@ -53,12 +58,16 @@ class Bar {
     if (request.method === 'GET') {
       if (pathname === '/config') return this.#config()
       if (pathname === '/me') return this.#me(request)
+      if (pathname === '/login/oidc') return this.#signIn(request)
+      if (pathname === '/callback') return this.#comeBack(request)
       return (
         toOneAddress(request, '127.0.0.1') ??
         (await answerFile(this.#site, pathname)) ??
         new Response('Not found', { status: 404 })
       )
     }
+    // The provider's own message: no browser sends it, its token says whether it is true.
+    if (pathname === '/backchannel-logout') return this.#expel(request)
     // Another site must not log a guest in or out.
     if (request.headers.get('origin') !== origin) return problem({ status: 403, code: 'forbidden' })
     const body = ((await request.json().catch(() => null)) ?? {}) as Record<string, unknown>
@@ -85,9 +94,7 @@ class Bar {
     if (!begun.ok) return problem(begun.fault)
     // `random` stays here: a token that answers another login must not pass.
     const { random, ...forPage } = begun.value
-    this.#open.set(begun.value.sessionId, random)
-    const [oldest] = this.#open.keys()
-    if (this.#open.size > MOST_OPEN_LOGINS && oldest !== undefined) this.#open.delete(oldest)
+    remember(this.#open, begun.value.sessionId, random)
     return Response.json(forPage)
   }
 
@@ -111,34 +118,87 @@ class Bar {
     } catch {
       return problem({ status: 401, code: 'token_refused' })
     }
-    const members = Object.entries(payload)
-    const guest = {
-      claims: Object.fromEntries(members.filter(([name]) => !ABOUT_THE_TOKEN.has(name))),
-      token: Object.fromEntries(members.filter(([name]) => ABOUT_THE_TOKEN.has(name))),
+    const { id, guest } = this.#guests.admit(payload)
+    return Response.json(guest, { headers: { 'set-cookie': cookie(COOKIE, id) } })
+  }
+
+  /** "Sign in": off to the provider. A second tab gets a sign-in of its own. */
+  async #signIn(request: Request): Promise<Response> {
+    const hint = new URL(request.url).searchParams.get('tokenId') ?? ''
+    try {
+      const { address, signIn } = await this.#provider.begin(hint)
+      const browser = cookieIn(request, WAY_OUT) || randomBytes(24).toString('base64url')
+      remember(this.#away, signIn.state, { ...signIn, browser })
+      return redirect(address, cookie(WAY_OUT, browser))
+    } catch {
+      return redirect('/?end=unreachable')
     }
-    const id = randomBytes(24).toString('base64url')
-    this.#guests.set(id, guest)
-    // No `Secure`: the demo is served over http, and some browsers refuse it there even on loopback.
-    const cookie = `${COOKIE}=${id}; HttpOnly; SameSite=Lax; Path=/; Max-Age=28800`
-    return Response.json(guest, { headers: { 'set-cookie': cookie } })
+  }
+
+  /** Back from the provider, with a code or with the reason why there is none. */
+  async #comeBack(request: Request): Promise<Response> {
+    const { search, searchParams } = new URL(request.url)
+    const state = searchParams.get('state') ?? ''
+    const signIn = this.#away.get(state)
+    if (signIn === undefined || signIn.browser !== cookieIn(request, WAY_OUT)) {
+      return redirect('/?end=unknown_login')
+    }
+    this.#away.delete(state)
+    try {
+      const { claims, idToken } = await this.#provider.finish(search, signIn)
+      return redirect('/', cookie(COOKIE, this.#guests.admit(claims, idToken).id))
+    } catch (fault) {
+      const end = fault instanceof AuthorizationResponseError ? fault.error : 'token_refused'
+      return redirect(`/?${new URLSearchParams({ end })}`)
+    }
   }
 
   #me(request: Request): Response {
-    const guest = this.#guests.get(guestId(request))
-    const headers = { 'cache-control': 'no-store' }
-    return guest ? Response.json(guest, { headers }) : Response.json(null, { headers })
+    const guest = this.#guests.find(cookieIn(request, COOKIE)) ?? null
+    return Response.json(guest, { headers: { 'cache-control': 'no-store' } })
   }
 
-  #logout(request: Request): Response {
-    this.#guests.delete(guestId(request))
-    const cookie = `${COOKIE}=; HttpOnly; SameSite=Lax; Path=/; Max-Age=0`
-    return new Response(null, { status: 204, headers: { 'set-cookie': cookie } })
+  /** Ends the session here. `farewell` is where the page goes on to, so that the provider ends it too. */
+  async #logout(request: Request): Promise<Response> {
+    const idToken = this.#guests.leave(cookieIn(request, COOKIE))
+    const farewell =
+      idToken === undefined ? null : await this.#provider.farewell(idToken).catch(() => null)
+    return Response.json({ farewell }, { headers: { 'set-cookie': cookie(COOKIE, '', 0) } })
+  }
+
+  async #expel(request: Request): Promise<Response> {
+    const headers = { 'cache-control': 'no-store' }
+    const form = new URLSearchParams(await request.text())
+    try {
+      this.#guests.expel(await this.#provider.readLogoutToken(form.get('logout_token') ?? ''))
+    } catch {
+      return Response.json({ error: 'invalid_request' }, { status: 400, headers })
+    }
+    return new Response(null, { status: 200, headers })
   }
 }
 
-function guestId(request: Request): string {
+/** Keeps `value`, and lets go of the oldest when there are too many. */
+function remember<T>(map: Map<string, T>, key: string, value: T): void {
+  map.set(key, value)
+  const [oldest] = map.keys()
+  if (map.size > MOST_OPEN_LOGINS && oldest !== undefined) map.delete(oldest)
+}
+
+function cookieIn(request: Request, name: string): string {
   const cookies = request.headers.get('cookie') ?? ''
-  return new RegExp(`(?:^|;\\s*)${COOKIE}=([\\w-]+)`).exec(cookies)?.[1] ?? ''
+  return new RegExp(`(?:^|;\\s*)${name}=([\\w-]+)`).exec(cookies)?.[1] ?? ''
+}
+
+/** No `Secure`: the demo is served over http, and some browsers refuse it there even on loopback. */
+function cookie(name: string, value: string, maxAge = 28_800): string {
+  return `${name}=${value}; HttpOnly; SameSite=Lax; Path=/; Max-Age=${maxAge}`
+}
+
+function redirect(location: string, setCookie?: string): Response {
+  const headers = new Headers({ location, 'cache-control': 'no-store' })
+  if (setCookie !== undefined) headers.set('set-cookie', setCookie)
+  return new Response(null, { status: 303, headers })
 }
 
 function problem({ status, code }: Fault): Response {

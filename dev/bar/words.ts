@@ -19,6 +19,12 @@ const ENDS: Readonly<Record<string, readonly [string, string]>> = {
   vds_expired: ['This identity has expired', 'Enroll your phone again to get going.'],
   too_many_requests: ['Too many requests', 'Wait a minute, then try again.'],
   invalid_client: ['This bar isn’t set up correctly', 'The identity provider does not know it.'],
+  access_denied: ['You did not sign in', 'You declined or cancelled. We learnt nothing about you.'],
+  login_required: ['Somebody else answered', 'The phone belongs to another person than expected.'],
+  unknown_login: [
+    'This sign-in is not known here',
+    'It began elsewhere, or long ago. Start again.',
+  ],
   token_refused: ['The token did not pass', 'It was not for us, or not for this sign-in.'],
   unreachable: [
     'Sign-in is not available',

@@ -52,9 +52,11 @@ async function answer(
 ): Promise<string> {
   const opened = await phone.openPush(data)
   if (opened.kind !== 'prompt') return `autopilot: push ${opened.kind}`
-  const { sessionId } = opened.prompt
-  if (seen.has(sessionId)) return 'autopilot: the same push again'
-  seen.add(sessionId)
+  const { sessionId, exp } = opened.prompt
+  // A new code for the same login comes with a new deadline.
+  const attempt = `${sessionId} ${exp}`
+  if (seen.has(attempt)) return 'autopilot: the same push again'
+  seen.add(attempt)
   const claim = await phone.claim(sessionId)
   if (!claim.ok) return `autopilot: claim answered ${claim.code}`
   const { service, scopes, otp } = claim.body

@@ -98,13 +98,13 @@ class Home {
   #listening = false
   #busy = false
   #note = ''
+  /** Attempts that were shown: a new code for the same login is another one. */
   readonly #seen = new Set<string>()
   /** Logins that nobody has looked at yet, the newest last. */
   #waiting: readonly Waiting[] = []
 
   constructor(device: Device) {
     this.#device = device
-    for (const { sessionId } of device.past) this.#seen.add(sessionId)
     this.#stopListening = listen(
       device,
       (data) => void this.#onPush(data),
@@ -133,7 +133,9 @@ class Home {
 
   /** A push may come twice, and the list names it again; a login is shown once. */
   #await(logins: readonly Waiting[]): void {
-    const fresh = logins.filter(({ sessionId }) => !this.#seen.has(sessionId))
+    const fresh = logins.filter(
+      (login) => !this.#seen.has(attemptOf(login)) && !this.#isPast(login.sessionId),
+    )
     const known = this.#waiting.filter((one) =>
       fresh.every(({ sessionId }) => sessionId !== one.sessionId),
     )
@@ -151,7 +153,7 @@ class Home {
         const login = this.#waiting.at(-1)
         if (login === undefined) break
         this.#waiting = this.#waiting.slice(0, -1)
-        this.#seen.add(login.sessionId)
+        this.#seen.add(attemptOf(login))
         this.#note = ''
         number += 1
         await this.#handle(login.sessionId, { number, total: number + this.#waiting.length })
@@ -246,12 +248,15 @@ class Home {
     }
     const fresh = pending.body.filter(({ sessionId }) => !this.#isPast(sessionId))
     if (fresh.length === 0) return this.#tell('No login is waiting.')
-    for (const { sessionId } of fresh) this.#seen.delete(sessionId)
+    for (const login of fresh) this.#seen.delete(attemptOf(login))
     await this.#work()
   }
 
+  /** Whether the person has decided; a login whose time ran out may come again with a new code. */
   #isPast(sessionId: string): boolean {
-    return this.#device.past.some((past) => past.sessionId === sessionId)
+    return this.#device.past.some(
+      (past) => past.sessionId === sessionId && past.outcome !== 'failed',
+    )
   }
 
   #tell(note: string): void {
@@ -342,6 +347,11 @@ function identityCard(person: Person, tokenId: string): HTMLElement {
     h('p', { class: 'nation' }, `${person.nationality} · born ${person.dateOfBirth}`),
     h('div', { class: 'number' }, h('p', {}, 'Your IDToken number'), number, copy),
   )
+}
+
+/** Names one attempt of a login: its deadline, in the whole seconds that a push knows. */
+function attemptOf({ sessionId, expiresAt }: Waiting): string {
+  return `${sessionId} ${Math.floor(Date.parse(expiresAt) / 1000)}`
 }
 
 function pastList(past: readonly Past[]): HTMLElement {

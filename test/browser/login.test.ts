@@ -2,54 +2,27 @@
  * The two pages a newcomer sees, in a real Chromium over the real protocol: the virtual phone enrolls and approves, the bar
  * shows the code and then who came in.
  */
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import {
-  type Browser,
-  type BrowserContext,
-  chromium,
-  type Page,
-  type WebSocketRoute,
-} from 'playwright-core'
+import type { BrowserContext, Page, WebSocketRoute } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
-import { freePorts } from '../../dev/ports.ts'
-import { startWorld, type World } from '../../dev/world.ts'
+import type { World } from '../../dev/world.ts'
+import { openStage, type Stage } from './stage.ts'
 
-let folder: string
+let stage: Stage
 let world: World
-let browser: Browser
 let context: BrowserContext
 let phone: Page
 let bar: Page
 const outside: string[] = []
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'browser-'))
-  const [port = 0, phonePort = 0, barPort = 0] = await freePorts(3)
-  world = await startWorld({ folder, port, phonePort, barPort })
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    args: [
-      '--no-sandbox',
-      '--disable-gpu',
-      '--disable-quic',
-      '--no-first-run',
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--disable-sync',
-    ],
-  })
+  stage = await openStage()
+  world = stage.world
 })
 
-afterAll(async () => {
-  await browser?.close()
-  await world?.stop()
-  rmSync(folder, { recursive: true, force: true })
-})
+afterAll(() => stage?.close())
 
 beforeEach(async () => {
-  context = await browser.newContext({ viewport: { width: 460, height: 820 } })
+  context = await stage.browser.newContext({ viewport: { width: 460, height: 820 } })
   context.on('request', (request) => {
     const { hostname } = new URL(request.url())
     if (!['localhost', '127.0.0.1', ''].includes(hostname)) outside.push(request.url())

@@ -1,5 +1,6 @@
 /** The demo and the independent token check as a stranger runs them: as programs, judged by output and exit code. */
 import { spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
 import { CompactSign, calculateJwkThumbprint, exportJWK, generateKeyPair } from 'jose'
@@ -21,31 +22,51 @@ async function run(program: string, args: string[], input = ''): Promise<Ended> 
   return { code, lines: output.split('\n').filter((line) => line !== '') }
 }
 
-test.each(['compare', 'transfer'])(
-  'demo: a whole login by %s, without eyes',
-  async (confirmation) => {
-    const { code, lines } = await run('dev/demo.ts', ['--json', '--confirmation', confirmation])
+const STEPS = {
+  direct: 'start enroll initiate socket push claim approve check',
+  oidc: 'start enroll authorize page push claim approve continue token userinfo check',
+} as const
+
+test.each([
+  ['direct', 'compare'],
+  ['direct', 'transfer'],
+  ['oidc', 'compare'],
+  ['oidc', 'transfer'],
+] as const)(
+  'demo: a whole login by the door %s and %s, without eyes',
+  async (door, confirmation) => {
+    // `direct` is what the demo does unasked.
+    const asked = door === 'direct' ? [] : ['--door', door]
+    const { code, lines } = await run('dev/demo.ts', [
+      '--json',
+      ...asked,
+      ...['--confirmation', confirmation],
+    ])
     const steps = lines.map((line) => JSON.parse(line))
     expect(steps.at(-1)).toMatchObject({
       result: 'ok',
       claims: { age_over_18: true, given_name: 'Camille' },
     })
     expect(code).toBe(0)
-    expect(steps.slice(0, -1).map(({ step }) => step)).toEqual([
-      'start',
-      'enroll',
-      'initiate',
-      'socket',
-      'push',
-      'claim',
-      'approve',
-      'check',
-    ])
+    expect(steps.slice(0, -1).map(({ step }) => step)).toEqual(STEPS[door].split(' '))
   },
 )
 
+test('demo: a door that is not there is named plainly', async () => {
+  const child = spawn(process.execPath, ['dev/demo.ts', '--door', 'saml'])
+  let said = ''
+  child.stderr.on('data', (text) => {
+    said += text
+  })
+  const [code] = await once(child, 'close')
+  expect(said).toBe('--door takes direct or oidc.\n')
+  expect(code).toBe(1)
+})
+
 let keys: Server
 let issuer: string
+/** What discovery answers. */
+let metadata: Record<string, unknown>
 let signing: CryptoKey
 let kid: string
 
@@ -54,12 +75,20 @@ beforeAll(async () => {
   signing = pair.privateKey as CryptoKey
   const jwk = await exportJWK(pair.publicKey)
   kid = await calculateJwkThumbprint(jwk)
-  const set = JSON.stringify({ keys: [{ ...jwk, kid, use: 'sig', alg: 'ES256' }] })
-  keys = createServer((_request, response) => response.end(set)).listen(0, '127.0.0.1')
+  const set = { keys: [{ ...jwk, kid, use: 'sig', alg: 'ES256' }] }
+  keys = createServer(({ url = '' }, response) => {
+    const isDiscovery = url === '/.well-known/openid-configuration'
+    response.end(JSON.stringify(isDiscovery ? metadata : set))
+  }).listen(0, '127.0.0.1')
   await once(keys, 'listening')
   const address = keys.address()
   if (address === null || typeof address === 'string') throw new Error('no port')
   issuer = `http://127.0.0.1:${address.port}`
+  metadata = {
+    issuer,
+    jwks_uri: `${issuer}/keys`,
+    id_token_signing_alg_values_supported: ['ES256'],
+  }
 })
 
 afterAll(() => keys?.close())
@@ -103,6 +132,42 @@ test.each([
   ['an altered signature', async () => `${(await token()).slice(0, -8)}AAAAAAAA`],
 ])('independent check: refuses %s', async (_, make) => {
   const { code, lines } = await check(await make())
+  expect(code).toBe(1)
+  expect(JSON.parse(lines[0] ?? '')).toMatchObject({ ok: false })
+})
+
+function checkIdToken(jwt: string, accessToken = 'an access token'): Promise<Ended> {
+  const expected = ['--oidc', '--issuer', issuer, '--audience', 'bar', '--nonce', 'n']
+  return run('dev/check-token.mjs', expected, `${jwt}\n${accessToken}`)
+}
+
+function idToken(changes: object = {}): Promise<string> {
+  const digest = createHash('sha256').update('an access token').digest().subarray(0, 16)
+  const now = Math.floor(Date.now() / 1000)
+  return token({ auth_time: now, at_hash: digest.toString('base64url'), ...changes })
+}
+
+test('independent check: accepts a right id_token, with keys from discovery', async () => {
+  expect((await checkIdToken(await idToken())).code).toBe(0)
+})
+
+test.each([
+  ['another access token', async () => checkIdToken(await idToken(), 'another')],
+  ['no access token', async () => checkIdToken(await idToken(), '')],
+  ['no auth_time', async () => checkIdToken(await idToken({ auth_time: undefined }))],
+  ['another authorized party', async () => checkIdToken(await idToken({ azp: 'other' }))],
+  [
+    'the discovery of another issuer',
+    async () => {
+      const mine = metadata
+      metadata = { ...mine, issuer: 'http://127.0.0.1:1' }
+      return checkIdToken(await idToken()).finally(() => {
+        metadata = mine
+      })
+    },
+  ],
+])('independent check of an id_token: refuses %s', async (_, attempt) => {
+  const { code, lines } = await attempt()
   expect(code).toBe(1)
   expect(JSON.parse(lines[0] ?? '')).toMatchObject({ ok: false })
 })
