@@ -3,6 +3,7 @@ import { cloudflareTest, readD1Migrations } from '@cloudflare/vitest-plugin'
 import { defineConfig } from 'vitest/config'
 import { control, isControlPath } from './dev/fcm/control.ts'
 import { createFakeFcm } from './dev/fcm/fake-fcm.ts'
+import { backChannelReceiver, RECEIVER_ORIGIN } from './test/worker/back-channel.ts'
 import { makeTestBindings } from './test/worker/bindings.ts'
 
 /** Where the worker tests find the fake FCM; the address exists only for the Worker under test. */
@@ -26,6 +27,7 @@ export default defineConfig({
         plugins: [
           cloudflareTest(async () => {
             const fcm = createFakeFcm()
+            const receiver = backChannelReceiver()
             const account = await fcm.createServiceAccount({ origin: FCM_ORIGIN })
             return {
               wrangler: { configPath: './wrangler.toml' },
@@ -35,9 +37,10 @@ export default defineConfig({
                   FCM_SERVICE_ACCOUNT: JSON.stringify(account),
                   TEST_MIGRATIONS: await readD1Migrations('./migrations'),
                 },
-                // No test reaches out: whatever isn't the fake FCM is refused.
+                // No test reaches out: whatever isn't a fake of ours is refused.
                 outboundService: async (request: Request) => {
                   const url = new URL(request.url)
+                  if (url.origin === RECEIVER_ORIGIN) return receiver(request)
                   if (url.origin !== FCM_ORIGIN) return new Response(null, { status: 599 })
                   return isControlPath(url.pathname) ? control(fcm, request) : fcm.handle(request)
                 },
