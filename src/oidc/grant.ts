@@ -5,7 +5,7 @@
 import * as v from 'valibot'
 import { sha256, toBase64url } from '../bytes.ts'
 import { claimsFor } from '../disclosure/claims.ts'
-import { type AtomicScope, isSubset } from '../disclosure/scopes.ts'
+import { type AtomicScope, intersect, isSubset } from '../disclosure/scopes.ts'
 import type { KeyLabel } from '../keys/derive.ts'
 import type { MasterSecret } from '../keys/master-secret.ts'
 import { openBox } from '../keys/sealed-box.ts'
@@ -89,12 +89,15 @@ export function allowedNow<T extends Pick<Grant, 'scope' | 'claims'>>(
 ): T {
   const ceiling = ceilingOf(service)
   const email = service.oidc?.alias_domain !== undefined
-  const names = granted.scope
-    .split(' ')
-    .filter((name) => (name === 'email' ? email : isSubset(disclosuresOf(name), ceiling)))
+  const names = granted.scope.split(' ').flatMap((name) => {
+    if (name === 'email') return email ? [name] : []
+    const disclosures = disclosuresOf(name)
+    // Of a composite that is no longer whole, what is left is named one by one.
+    return isSubset(disclosures, ceiling) ? [name] : intersect(disclosures, ceiling)
+  })
   return {
     ...granted,
-    scope: names.join(' '),
+    scope: [...new Set(names)].join(' '),
     claims: claimsWithin(granted.claims, ceiling, email),
   }
 }

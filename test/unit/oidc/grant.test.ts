@@ -5,12 +5,14 @@ import { claimsFor } from '../../../src/disclosure/claims.ts'
 import { ATOMIC_SCOPES } from '../../../src/disclosure/scopes.ts'
 import { sealBox } from '../../../src/keys/sealed-box.ts'
 import {
+  allowedNow,
   claimsWithin,
   type Grant,
   grantSchema,
   openContent,
   sessionSid,
 } from '../../../src/oidc/grant.ts'
+import type { Service } from '../../../src/services/service.ts'
 import { secretOf } from '../keys/secrets.ts'
 
 const master = secretOf([1, 1])
@@ -117,4 +119,38 @@ test('347 sid: 132 bits of a digest, another for every login, and it names no ob
   const { createHash } = await import('node:crypto')
   expect(sid).toBe(createHash('sha256').update(sessionId).digest('base64url').slice(0, 22))
   expect(await sessionSid(`sess_${'f'.repeat(64)}`)).not.toBe(sid)
+})
+
+describe('what a client may have now', () => {
+  const granted = {
+    scope: 'openid profile identity:basic identity:age_over_18 email offline_access',
+    claims: {
+      ...{ given_name: 'Jean', family_name: 'Dupont', name: 'Jean Dupont', trust_level: 2 },
+      ...{ age_over_18: true, email: 'a@alias.example', email_verified: false },
+    },
+  }
+  const service = (allowedScopes: string[], alias_domain?: string): Service => ({
+    ...{ serviceId: 'bar', name: 'Bar', url: 'https://bar.example/', enabled: true },
+    ...{ origins: [], defaultScopes: [], requiredScopes: [], restrictedScopes: [], allowedScopes },
+    ...{ subjectType: 'public', tokenLifetimeSeconds: 3600, secretHashes: [] },
+    oidc: {
+      ...{ redirect_uris: ['https://bar.example/cb'], application_type: 'web' },
+      ...{ token_endpoint_auth_method: 'client_secret_basic', id_token_ttl: 3600 },
+      ...{ id_token_signed_response_alg: 'ES256', require_pkce: true, claims_in_id_token: true },
+      ...{ offline_access: true, post_logout_redirect_uris: [], min_trust_level: 1 },
+      ...(alias_domain === undefined ? {} : { alias_domain }),
+    },
+  })
+
+  test('175 all of it while nothing was withdrawn', () => {
+    const all = service(['profile', 'identity:basic', 'identity:age_over_18'], 'alias.example')
+    expect(allowedNow(granted, all)).toEqual(granted)
+  })
+
+  test('175 of a composite that is no longer whole, what is left is named', () => {
+    expect(allowedNow(granted, service(['identity:trust_level']))).toEqual({
+      scope: 'openid identity:trust_level offline_access',
+      claims: { trust_level: 2 },
+    })
+  })
 })

@@ -1,0 +1,98 @@
+/** The token keys as relying parties meet them, in every phase of a rotation (5-security 242, 323). */
+import { env } from 'cloudflare:workers'
+import { calculateJwkThumbprint, createLocalJWKSet, type JWK, jwtVerify } from 'jose'
+import { expect, onTestFinished, test, vi } from 'vitest'
+import { toBase64url } from '../../src/bytes.ts'
+import { workerWith } from './other-worker.ts'
+import { landed } from './redeemed.ts'
+import { authorizationParameters, landingOf, REDIRECT_URI, VERIFIER } from './relying-party.ts'
+import { ISSUER, send } from './world.ts'
+
+const JWKS = ['/.well-known/jwks.json', '/jwks'] as const
+const MEMBERS = {
+  EC: ['alg', 'crv', 'kid', 'kty', 'use', 'x', 'y'],
+  RSA: ['alg', 'e', 'kid', 'kty', 'n', 'use'],
+}
+
+async function keys(): Promise<JWK[]> {
+  const [one, other] = await Promise.all(JWKS.map((path) => send('GET', path)))
+  expect(one?.body).toEqual(other?.body)
+  return one?.body.keys
+}
+
+async function expectPublic(set: readonly JWK[]): Promise<void> {
+  for (const key of set) {
+    expect(Object.keys(key).sort()).toEqual(MEMBERS[key.kty as 'EC' | 'RSA'])
+    expect(key.kid).toBe(await calculateJwkThumbprint(key))
+    expect([key.use, key.alg]).toEqual(['sig', key.kty === 'EC' ? 'ES256' : 'RS256'])
+    if (key.kty === 'RSA') expect(key.n).toHaveLength(342)
+  }
+  expect(new Set(set.map(({ kid }) => kid)).size).toBe(set.length)
+}
+
+test('323 jwks: two keys, one for each algorithm, public halves only', async () => {
+  const set = await keys()
+  await expectPublic(set)
+  expect(set.map(({ alg }) => alg)).toEqual(['ES256', 'RS256'])
+  const device = (await send('GET', '/.well-known/device-jwks.json')).body.keys as JWK[]
+  await expectPublic(device)
+  const kids = new Set(set.map(({ kid }) => kid))
+  for (const { kid, kty } of device) expect([kids.has(kid), kty]).toEqual([false, 'EC'])
+})
+
+test.each(['ES256', 'RS256'])(
+  '323 242 jwks: %s is rotated: old tokens verify, new ones by the new key',
+  async (alg) => {
+    const { client, code, tab } = await landed({
+      oidc: { id_token_signed_response_alg: alg, offline_access: true },
+      request: { scope: 'openid offline_access' },
+    })
+    // Another list of secrets is another memory of keys: what this Worker knows is what D1 holds.
+    const second = toBase64url(crypto.getRandomValues(new Uint8Array(32)))
+    const own = workerWith({ MASTER_SECRET: `1:${env.MASTER_SECRET},2:${second}` })
+    const ask = async (form: Record<string, string>) => {
+      const headers = { ...client.basic, 'Content-Type': 'application/x-www-form-urlencoded' }
+      const text = new URLSearchParams(form).toString()
+      return (await own.send('POST', '/oidc/token', text, headers)).body
+    }
+    const served = async () => (await own.send('GET', '/jwks')).body.keys as JWK[]
+    const tokens = await ask({
+      ...{ grant_type: 'authorization_code', code, redirect_uri: REDIRECT_URI },
+      code_verifier: VERIFIER,
+    })
+    const before = await served()
+    const retire =
+      "UPDATE signing_key SET status = 'retired' WHERE alg = ? AND purpose = 'token' RETURNING kid"
+    const { results } = await env.DB.prepare(retire).bind(alg).all()
+    expect(results).toHaveLength(1)
+    onTestFinished(() => {
+      vi.useRealTimers()
+    })
+    vi.setSystemTime(Date.now() + 301_000)
+    const { id_token: fresh } = await ask({
+      ...{ grant_type: 'refresh_token', refresh_token: tokens.refresh_token },
+    })
+    const after = await served()
+    await expectPublic(after)
+    expect(after).toHaveLength(before.length + 1)
+    expect(after).toEqual(expect.arrayContaining(before))
+    const set = createLocalJWKSet({ keys: after })
+    const options = { currentDate: new Date(), algorithms: [alg], issuer: ISSUER }
+    const kids = await Promise.all(
+      [tokens.id_token, fresh].map(
+        async (token) => (await jwtVerify(token, set, options)).protectedHeader.kid,
+      ),
+    )
+    expect(kids[0]).toBe(results[0]?.kid)
+    expect(before.map(({ kid }) => kid)).not.toContain(kids[1])
+    // The old token is still a hint of ours.
+    const query = new URLSearchParams(
+      await authorizationParameters({ prompt: 'none', id_token_hint: tokens.id_token }),
+    )
+    const hinted = await own.fetch(`/oidc/authorize?${query}`, {
+      redirect: 'manual',
+      headers: { Cookie: tab.cookieHeader },
+    })
+    expect(landingOf(hinted).parameters.error).toBe('consent_required')
+  },
+)
