@@ -1,16 +1,18 @@
 -- What the OpenID Connect door adds. docs/storage.md says of each table what a row holds and how long it lives.
 -- As before, no table holds an identity attribute.
 
--- keys/: beside ES256 there is RS256, for tokens only. A CHECK cannot be altered, so the table is made anew around its rows.
+-- keys/: beside ES256 there is RS256, for tokens only; and a key that leaked is removed, which only its name survives.
+-- A CHECK cannot be altered, so the table is made anew around its rows.
 CREATE TABLE signing_key_of_two_algs (
   kid TEXT PRIMARY KEY,
   purpose TEXT NOT NULL CHECK (purpose IN ('token', 'push')),
   alg TEXT NOT NULL CHECK (alg IN ('ES256', 'RS256')),
-  status TEXT NOT NULL CHECK (status IN ('active', 'retired')),
+  status TEXT NOT NULL CHECK (status IN ('active', 'retired', 'removed')),
   public_jwk TEXT NOT NULL,
   wrapped_private_key TEXT NOT NULL,
   created_at INTEGER NOT NULL,
-  CHECK (alg = 'ES256' OR purpose = 'token')
+  CHECK (alg = 'ES256' OR purpose = 'token'),
+  CHECK (status <> 'removed' OR wrapped_private_key = '')
 ) STRICT, WITHOUT ROWID;
 
 INSERT INTO signing_key_of_two_algs

@@ -81,7 +81,7 @@ export function buildHouse(env: Env): Result<House, string> {
       random,
       inboxOf,
       stillStands: async ({ addressee, asked, enrollmentId }) => {
-        const standing = await standingOf(env.DB, addressee.tokenId, asked.service.id)
+        const standing = await standingOf(env.DB, trust, addressee.tokenId, asked.service.id)
         return isStanding(standing, enrollmentId, seconds())
       },
     },
@@ -136,13 +136,18 @@ export function createApp(house: House): Hono {
   return app
 }
 
-function hostedHouse({ config, env, login }: House, start: StartHouse): HostedHouse {
+function hostedHouse(
+  { config, env, trust, services, login }: House,
+  start: StartHouse,
+): HostedHouse {
   const { master } = config
   return {
     config,
     db: env.DB,
+    trust,
     start,
     doors: login.doors,
+    recallService: services.recall,
     sessionOf: (sessionId) => sessionStub(env.LOGIN_SESSION, sessionId),
     newSessionId: () => sessionIdOf(env.LOGIN_SESSION.newUniqueId()),
     keep: (_door, keepsake, cookies) => keepSession(master, keepsake, cookies, seconds()),
@@ -158,11 +163,13 @@ function oidcHouse(house: House, hosted: HostedHouse, redeem: OidcHouse['redeem'
   return {
     ...{ config, issuer, master, redeem, random },
     now: seconds,
-    store: oidcStore(env.DB),
+    store: oidcStore(env.DB, house.trust),
     recallService: services.recall,
     origins: webOrigins((origin) => isRegisteredOrigin(env.DB, origin)),
     failureLimit: env.CLIENT_LIMIT,
+    startLimit: env.START_LIMIT,
     signIdToken: keys.signIdToken,
+    readyToSign: keys.tokenJwks,
     readIdToken: keys.readIdToken,
     showLogin: loginShower(hosted),
     resume: (asked, granted, browser) => {
@@ -235,10 +242,15 @@ export async function serve(
 
 /** The longest address and the longest header that we look at, in characters: nothing of ours comes near. */
 const LONGEST_LINE = 16 * 1024
+/** Cookies of other hosts of the same site come along with ours; a person must not be locked out by them. */
+const LONGEST_COOKIES = 64 * 1024
 
 /** Whether the head of `request` holds a line that only a hostile client sends (5-security 19). */
 function isOversized({ url, headers }: Request): boolean {
-  return [url, ...headers.values()].some((line) => line.length > LONGEST_LINE)
+  if (url.length > LONGEST_LINE) return true
+  return [...headers].some(
+    ([name, line]) => line.length > (name === 'cookie' ? LONGEST_COOKIES : LONGEST_LINE),
+  )
 }
 
 /** The id under which a request is answered and logged. */

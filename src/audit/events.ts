@@ -48,6 +48,12 @@ export type AuditEvent =
       readonly change: 'created' | 'updated' | 'secret_rotated'
       readonly actor: string
     }
+  | {
+      readonly event: 'signing_key_removed'
+      readonly kid: string
+      readonly reason: string
+      readonly actor: string
+    }
   | { readonly event: 'trust_list_accepted'; readonly sequence: number; readonly actor: string }
   | {
       readonly event: 'revocation_list_accepted'
@@ -79,6 +85,7 @@ const KEPT: ReadonlySet<AuditEvent['event']> = new Set<AuditEvent['event']>([
   'trust_list_accepted',
   'revocation_list_accepted',
   'replayed',
+  'signing_key_removed',
 ])
 
 /** Whether `event` becomes an audit row. */

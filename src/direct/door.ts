@@ -63,7 +63,7 @@ export function directDoor(house: DirectHouse): Door {
     const code = await makeCode(house.master, sessionId, granted, house.random(28))
     return { delivery: { code }, redeemable: { code, answer }, onward: null }
   }
-  return { finish, refuse: () => null }
+  return { allows: (_asked, service) => service.enabled, finish, refuse: () => null }
 }
 
 async function subjectOf(

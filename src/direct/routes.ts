@@ -19,6 +19,7 @@ import { socketToken } from '../login/socket-token.ts'
 import { type StartHouse, startLogin } from '../login/start.ts'
 import { isStanding, type Standing, standingOf } from '../login/store.ts'
 import { ok, type Result, refuse } from '../result.ts'
+import type { TrustLists } from '../seal/store.ts'
 import { isSecretOf, readBasic } from '../services/authenticate.ts'
 import { ceilingOf, disclosuresIn, type Service, ServiceId } from '../services/service.ts'
 import { isRegisteredOrigin } from '../services/store.ts'
@@ -28,6 +29,7 @@ import { directState } from './door.ts'
 export interface DirectRoutesHouse {
   readonly config: Config
   readonly db: D1Database
+  readonly trust: TrustLists
   readonly start: StartHouse
   /** Spends `code`; `undefined` when it buys nothing. login/ hands it in. */
   readonly redeem: (
@@ -93,7 +95,7 @@ async function initiate(house: DirectRoutesHouse, c: Context): Promise<Response>
   const body = await readJson(c.req.raw, InitiateBody)
   // Nothing is asked of D1 for a malformed request, so no service is known that would let its page read the answer.
   if (!body.ok) return withCors(body.reason, origin, false)
-  const standing = await standingOf(house.db, body.value.tokenId, body.value.serviceId)
+  const standing = await standingOf(house.db, house.trust, body.value.tokenId, body.value.serviceId)
   const caller = await identifyCaller(house, c, body.value.serviceId, standing.service)
   const answer = caller.ok
     ? await begin(house, c, body.value, standing, caller.value)
@@ -274,7 +276,7 @@ async function result(house: DirectRoutesHouse, c: Context): Promise<Response> {
 
   const content = await readCode(house.config.master, sessionId, code)
   // An unreadable code still costs the service's own look-up, so that its credentials are judged first.
-  const standing = await standingOf(house.db, content?.tokenId ?? '', serviceId)
+  const standing = await standingOf(house.db, house.trust, content?.tokenId ?? '', serviceId)
   const caller = await authenticate(house, authorization, serviceId, standing.service)
   if (!caller.ok) return caller.reason
   if (!caller.value.enabled) return problem('service_disabled')

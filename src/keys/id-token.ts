@@ -19,8 +19,14 @@ const LAST_SECOND = 99_999_999_999
 
 const seconds = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(LAST_SECOND))
 
+export interface ReadIdToken {
+  readonly payload: Readonly<Record<string, unknown>>
+  /** The key that signed it. */
+  readonly kid: string
+}
+
 /**
- * The payload of `jws` if one of `keys` signed it as an id token of `issuer`, else `undefined`. `aud` is one string, and
+ * The payload of `jws` and its signer if one of `keys` signed it as an id token of `issuer`, else `undefined`. `aud` is one string, and
  * whether it is the client at hand is for the caller to compare. An expired one counts: its `exp` is not compared.
  * @param now Unix seconds
  */
@@ -29,7 +35,7 @@ export async function readIdToken(
   keys: readonly SigningKey[],
   issuer: string,
   now: number,
-): Promise<Readonly<Record<string, unknown>> | undefined> {
+): Promise<ReadIdToken | undefined> {
   if (jws.length > LIMIT) return undefined
   const [head = '', body = '', tail = '', ...more] = jws.split('.')
   // A sender's header is never parsed. Ours has one spelling per key, so nothing in it can be chosen by the sender: no
@@ -52,7 +58,7 @@ export async function readIdToken(
     nbf: v.optional(notAhead),
   })
   const read = v.safeParse(payload, parseSegment(body))
-  return read.success ? read.output : undefined
+  return read.success ? { payload: read.output, kid: key.publicJwk.kid } : undefined
 }
 
 function headerText(key: SigningKey): string {

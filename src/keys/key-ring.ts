@@ -35,7 +35,8 @@ export interface KeyRing {
   signLogoutToken(claims: Readonly<Record<string, unknown>>, alg: SigningAlg): Promise<string>
   /**
    * The payload of an id token that a usable token key of this ring signed, active or retired, expired or not;
-   * `undefined` for anything else. Whether its `aud` is the client at hand is for the caller to compare.
+   * `undefined` for anything else. Whether its `aud` is the client at hand is for the caller to compare. D1 is asked once
+   * more: a removed key counts no longer, whatever this isolate remembers (5-security 251, 325).
    */
   readIdToken(jws: string): Promise<Readonly<Record<string, unknown>> | undefined>
   /** A compact JWS for a phone over exactly `claims`, by the active push key. @throws SigningKeyUnusable */
@@ -44,7 +45,7 @@ export interface KeyRing {
   tokenJwks(): Promise<JwkSet>
   /** The public push keys; nobody accepts them for tokens. @throws SigningKeyUnusable */
   deviceJwks(): Promise<JwkSet>
-  /** Reads the stored keys afresh and opens each (for `/health`); makes them if there are none yet. */
+  /** Reads the stored keys afresh and opens each, for `/health` and after a removal; makes what is missing. */
   check(): Promise<Result<void, KeyFault | 'unreadable'>>
 }
 
@@ -66,17 +67,20 @@ export interface KeyRingParts {
   readonly issuer: string
   /** Unix seconds. */
   readonly now: () => number
-  /** Every stored key, in a steady order. */
+  /** Every key that isn't removed, in a steady order. */
   readonly load: () => Promise<readonly StoredKey[]>
   /** Stores a new active key unless its kind has one. */
   readonly insert: (key: StoredKey) => Promise<void>
+  /** Whether the key was removed because it leaked. */
+  readonly isRemoved: (kid: string) => Promise<boolean>
   /** Twelve fresh random bytes. */
   readonly random12: () => Uint8Array
   /** Where looks are remembered, by issuer and secret. */
   readonly memory: Map<string, KeySnapshot>
 }
 
-const MAX_AGE_SECONDS = 300
+/** Within this time every isolate notices a key that was removed. */
+const MAX_AGE_SECONDS = 60
 /** How soon to look again when something was wrong. */
 const RETRY_SECONDS = 30
 
@@ -110,7 +114,9 @@ export function keyRing(parts: KeyRingParts): KeyRing {
     readIdToken: async (jws) => {
       const { usable } = await remembered(parts)
       const keys = usable.filter((key) => key.purpose === 'token')
-      return readIdToken(jws, keys, parts.issuer, parts.now())
+      const read = await readIdToken(jws, keys, parts.issuer, parts.now())
+      if (read === undefined) return undefined
+      return (await parts.isRemoved(read.kid)) ? undefined : read.payload
     },
     signPush: (claims) => sign({ purpose: 'push', alg: 'ES256' }, 'idtoken-push+jwt', claims),
     tokenJwks: () => publicKeys('token'),

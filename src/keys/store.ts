@@ -20,6 +20,7 @@ export function createKeyRing(parts: {
     now,
     load: () => loadKeys(db),
     insert: (key) => insertKey(db, key),
+    isRemoved: (kid) => isRemoved(db, kid),
     random12: () => crypto.getRandomValues(new Uint8Array(12)),
     memory,
   })
@@ -35,10 +36,10 @@ interface Row {
   readonly created_at: number
 }
 
-/** Every stored key, newest first. @throws when D1 does */
+/** Every key that isn't removed, newest first. @throws when D1 does */
 export async function loadKeys(db: D1Database): Promise<readonly StoredKey[]> {
   const { results } = await db
-    .prepare('SELECT * FROM signing_key ORDER BY created_at DESC, kid')
+    .prepare("SELECT * FROM signing_key WHERE status <> 'removed' ORDER BY created_at DESC, kid")
     .all<Row>()
   return results.map((row) => ({
     kid: row.kid,
@@ -69,4 +70,24 @@ export async function insertKey(db: D1Database, key: StoredKey): Promise<void> {
       key.createdAt,
     )
     .run()
+}
+
+async function isRemoved(db: D1Database, kid: string): Promise<boolean> {
+  const row = await db
+    .prepare("SELECT 1 FROM signing_key WHERE kid = ? AND status = 'removed'")
+    .bind(kid)
+    .first()
+  return row !== null
+}
+
+/**
+ * A statement that takes the key `kid` away for good, because it leaked: its private half is gone, it leaves the public
+ * documents and signs nothing more, in this isolate after `KeyRing.check`, in others within a minute.
+ */
+export function removeKey(db: D1Database, kid: string): D1PreparedStatement {
+  return db
+    .prepare(
+      "UPDATE signing_key SET status = 'removed', wrapped_private_key = '' WHERE kid = ? AND status <> 'removed'",
+    )
+    .bind(kid)
 }

@@ -19,6 +19,8 @@ export interface OpenLogin {
   readonly deadline: number
   readonly begunBy: Asked['begunBy']
   readonly pushed: boolean
+  /** Cancelled by the browser that began: no longer listed, but its push has rung. */
+  readonly cancelled?: boolean
 }
 
 export interface Book {
@@ -59,7 +61,7 @@ export function doubtful(book: Book, now: number): readonly string[] {
 }
 
 /** A login that begins. `pushable`: the push channel works; the same for everybody, whatever their phone. */
-export interface NewLogin extends Omit<OpenLogin, 'pushed'> {
+export interface NewLogin extends Omit<OpenLogin, 'pushed' | 'cancelled'> {
   readonly pushable: boolean
 }
 
@@ -96,7 +98,7 @@ export function start(
   }
 }
 
-export type LoginEnd = 'approved' | 'declined' | 'not_me' | 'ended'
+export type LoginEnd = 'approved' | 'declined' | 'not_me' | 'cancelled' | 'ended'
 
 /** Takes an ended login out of the book. Repeating it changes nothing that matters. */
 export function end(book: Book, sessionId: string, how: LoginEnd, now: number): Book {
@@ -107,6 +109,14 @@ export function end(book: Book, sessionId: string, how: LoginEnd, now: number): 
       return { ...tidied, open, succeededAt: now, quietUntil: 0 }
     case 'not_me':
       return { ...tidied, open, quietUntil: now + DAY }
+    case 'cancelled':
+      // A stranger could else ring, cancel and ring again at once: the push holds its place until its deadline.
+      return {
+        ...tidied,
+        open: tidied.open.map((login) =>
+          login.sessionId === sessionId ? { ...login, cancelled: true } : login,
+        ),
+      }
     case 'declined':
     case 'ended':
       return { ...tidied, open }
@@ -116,7 +126,7 @@ export function end(book: Book, sessionId: string, how: LoginEnd, now: number): 
 /** The logins that a phone is shown at `now`. */
 export function listed(book: Book, now: number): readonly OpenLogin[] {
   return keep(
-    book.open.filter(({ deadline }) => now < deadline),
+    book.open.filter(({ deadline, cancelled }) => now < deadline && cancelled !== true),
     LISTED_LOGINS,
   )
 }

@@ -8,7 +8,10 @@ import type { Session } from './session.ts'
 export function endOf(session: Session): LoginEnd | undefined {
   if (session.state === 'approved') return 'approved'
   if (session.state !== 'rejected') return undefined
-  if (session.rejection === 'declined' || session.rejection === 'not_me') return session.rejection
+  const { rejection } = session
+  if (rejection === 'declined' || rejection === 'not_me' || rejection === 'cancelled') {
+    return rejection
+  }
   return 'ended'
 }
 

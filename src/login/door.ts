@@ -3,6 +3,7 @@
  * and is handed back what was granted. login/ knows no token and no OAuth parameter.
  */
 import type { AtomicScope } from '../disclosure/scopes.ts'
+import type { Service } from '../services/service.ts'
 
 /** The service as the server holds it: this, and never what a request says, is what the phone shows. */
 export interface AskingService {
@@ -92,6 +93,8 @@ export interface DoorResult {
 
 /** A door's half of the contract. */
 export interface Door {
+  /** Whether `service`, as it is registered now, may still have what it asked some minutes ago. */
+  allows(asked: Asked, service: Service): boolean
   /** Makes the result of an approval. Called once per approval, before the transition, and must have no effect. */
   finish(asked: Asked, granted: Granted, sessionId: string): Promise<DoorResult>
   /** Where a hosted login that ended without a grant leads; `null` at doors without hosted pages. */

@@ -28,6 +28,7 @@ import {
   isFinal,
   isOpen,
   isOver,
+  isReport,
   judgeApproval,
   judgeContinue,
   judgeRedemption,
@@ -88,6 +89,8 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
   #audited = false
   /** Whether this instance has written the line of the log, which a second try at the row must not repeat. */
   #logged = false
+  /** Whether this instance saw the login's storage go: a request that was on its way may not begin it anew. */
+  #gone = false
 
   /** Begins the login. Called once, on a fresh id. */
   async create(asked: Asked, addressee: Addressee): Promise<Started> {
@@ -102,7 +105,10 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
     after: number,
   ): Promise<Result<Started, 'session_resolved' | 'session_not_found' | 'no_more_attempts'>> {
     const loaded = this.#load()
-    if (loaded === undefined) return ok(await this.#begin(asked, addressee, hosted))
+    if (loaded === undefined) {
+      if (this.#gone) return refuse('session_resolved')
+      return ok(await this.#begin(asked, addressee, hosted))
+    }
     const { session: last } = loaded
     if (last.hosted?.browser !== hosted.browser) return refuse('session_not_found')
     const next = nextAttempt(last, { ...this.#secrets(), addressee, after }, this.house.now())
@@ -265,13 +271,13 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
     const loaded = this.#load()
     if (loaded === undefined) return refuse('session_not_found')
     const denied = deny(loaded.session, denial, this.house.now())
-    if (!denied.ok) return denied
-    if (denied.value !== loaded.session) {
+    if (denied.ok && denied.value !== loaded.session) {
       this.#save(loaded, denied.value)
       this.#conclude(denied.value, null)
     }
-    if (denial.reason === 'not_me') await this.#tellInbox(denied.value, 'not_me')
-    return ok(null)
+    const report = denied.ok ? denial.reason === 'not_me' : isReport(loaded.session, denial)
+    if (report) await this.#tellInbox(denial.signer.tokenId, 'not_me')
+    return denied.ok || report ? ok(null) : denied
   }
 
   /** Ends an open login from outside: its person or service was withdrawn. */
@@ -404,7 +410,10 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
       .toArray()[0]
     if (row === undefined) return undefined
     // What schema 1 didn't have yet: its logins were all drawn by their services.
-    const session: Session = { hosted: null, continuedAt: null, ...JSON.parse(row.session) }
+    const session: Session = {
+      ...{ hosted: null, continuedAt: null, earlier: [] },
+      ...JSON.parse(row.session),
+    }
     return { version: row.version, session }
   }
 
@@ -463,9 +472,11 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
     const { sql } = this.ctx.storage
     const { rowsWritten } = sql.exec('DELETE FROM login WHERE id = 1 AND version = ?', version)
     if (rowsWritten !== 1) throw new Error('the login has moved on')
+    this.#gone = true
   }
 
   async #empty(): Promise<void> {
+    this.#gone = true
     await this.ctx.storage.deleteAlarm()
     await this.ctx.storage.deleteAll()
   }
@@ -527,7 +538,9 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
     for (const socket of this.ctx.getWebSockets()) close(socket, CLOSE.resolved, 'resolved')
     const how = endOf(session)
     // "Not me" is awaited by its caller; an expiry needs no word, the inbox knows the deadline.
-    if (how !== undefined && how !== 'not_me') this.ctx.waitUntil(this.#tellInbox(session, how))
+    if (how !== undefined && how !== 'not_me') {
+      this.ctx.waitUntil(this.#tellInbox(session.addressee.tokenId, how))
+    }
     if (isFinal(session, this.house.now())) this.ctx.waitUntil(this.#audit(session))
     // The next look replaces the one at the deadline, which would find nothing to do: every alarm is a request. A result
     // that waits for its back end takes the alarm along when it is fetched, long before the deadline as a rule.
@@ -536,9 +549,9 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
     }
   }
 
-  async #tellInbox({ addressee, sessionId }: Session, how: LoginEnd): Promise<void> {
-    const inbox = await this.house.inboxOf(addressee.tokenId)
-    await inbox.end(sessionId, how)
+  async #tellInbox(tokenId: string, how: LoginEnd): Promise<void> {
+    const inbox = await this.house.inboxOf(tokenId)
+    await inbox.end(sessionIdOf(this.ctx.id), how)
   }
 
   /** Writes the audit row, at least once; the row itself is insert-or-ignore. `false` when D1 would not take it. */

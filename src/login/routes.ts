@@ -106,7 +106,7 @@ async function pending(house: LoginRoutesHouse, c: Context): Promise<Response> {
   const read = readStatement(body.value.statement, 'idtoken-pending+jwt', house.config.issuer)
   if (!read.ok) return problem(read.reason)
   const { tokenId, iat } = read.value.payload
-  const { enrollment } = await standingOf(house.db, tokenId)
+  const { enrollment } = await standingOf(house.db, house.trust, tokenId)
   if (
     enrollment?.status !== 'active' ||
     !(await isSignedBy(read.value, enrollment.deviceKey)) ||
@@ -173,7 +173,7 @@ async function readStatementOfLogin<
   if (!read.ok) return { ok: false, answer: problem(read.reason) }
   const session = house.sessionOf(read.value.payload.sessionId)
   if (session === undefined) return { ok: false, answer: problem('session_not_found') }
-  const standing = await standingOf(house.db, read.value.payload.tokenId)
+  const standing = await standingOf(house.db, house.trust, read.value.payload.tokenId)
   return { ok: true, statement: read.value, session, standing }
 }
 

@@ -59,6 +59,8 @@ export interface Session {
   readonly asked: Asked
   readonly addressee: Addressee
   readonly attempt: Attempt
+  /** Whom closed attempts were addressed to: a "not me" about one of them still counts. */
+  readonly earlier: readonly (Addressee & { readonly nonce: string })[]
   readonly state: State
   readonly claimedAt: number | null
   readonly endedAt: number | null
@@ -140,6 +142,7 @@ export function open(
     ...fixed,
     startedAt: now,
     attempt: attemptOf(1, secrets, now),
+    earlier: [],
     ...UNDECIDED,
   }
 }
@@ -191,6 +194,7 @@ export function nextAttempt(
     ...UNDECIDED,
     addressee,
     attempt: attemptOf(session.attempt.number + 1, secrets, now),
+    earlier: [...session.earlier, { ...session.addressee, nonce: session.attempt.nonce }],
   })
 }
 
@@ -442,6 +446,23 @@ export function abandon(session: Session, now: number): Session | undefined {
     return { ...settled, result: null, codeHash: null }
   }
   return isDeclined(settled) ? undefined : reject(settled, 'cancelled', null, now)
+}
+
+/**
+ * Whether `denial` is the "not me" of somebody whom an attempt of `session` was addressed to, and who has not decided about
+ * it, whatever became of the attempt meanwhile. Whoever begins a login could else take the word from its victim by
+ * cancelling it, or by typing another number (5-security 225).
+ */
+export function isReport(session: Session, { signer, nonce, reason }: Denial): boolean {
+  const decided = session.decision !== null && nonce === session.attempt.nonce
+  if (reason !== 'not_me' || !signer.signed || decided || session.state === 'approved') return false
+  const attempts = [...session.earlier, { ...session.addressee, nonce: session.attempt.nonce }]
+  return attempts.some(
+    (attempt) =>
+      attempt.tokenId === signer.tokenId &&
+      attempt.thumbprint === signer.thumbprint &&
+      attempt.nonce === nonce,
+  )
 }
 
 /** `session`, ended without a grant. */

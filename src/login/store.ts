@@ -1,4 +1,6 @@
 import { type Enrollment, type EnrollmentRow, enrollmentOf } from '../enrollment/store.ts'
+import type { TrustLists } from '../seal/store.ts'
+import { isTrustedCa } from '../seal/trust-list.ts'
 import type { Service } from '../services/service.ts'
 import { type ServiceRow, serviceOf } from '../services/store.ts'
 
@@ -8,6 +10,8 @@ export interface Standing {
   readonly enrollment: Enrollment | undefined
   /** Whether the enrolled seal is on the revocation list. */
   readonly sealRevoked: boolean
+  /** Whether the CA of the enrolled seal is on the trust list in force. */
+  readonly caTrusted: boolean
   /** Sequence of the trust list in force. */
   readonly trustSequence: number | null
   readonly disabledServices: readonly string[]
@@ -27,10 +31,12 @@ type StandingRow = { [K in keyof EnrollmentRow]: EnrollmentRow[K] | null } & {
 /**
  * The standing of `tokenId`, and of `serviceId` where the step knows it (a claim doesn't: the service is in the object).
  * `login` is the id under which the audit knows a login; see `loginId`.
- * No decision rests on a cache (5-security 3.15), and no step costs more than this one query.
+ * No decision rests on a cache (5-security 3.15), and no step costs more than this one query: the trust list in memory
+ * counts only while it is the one in force.
  */
 export async function standingOf(
   db: D1Database,
+  trust: TrustLists,
   tokenId: string,
   serviceId: string | null = null,
   login: string | null = null,
@@ -49,9 +55,12 @@ export async function standingOf(
     .bind(serviceId, tokenId, login)
     .first<StandingRow>()
   if (row === null) throw new Error('the standing query always has one row')
+  const enrollment = hasEnrollment(row) ? enrollmentOf(row) : undefined
+  const list = enrollment === undefined ? undefined : await trust.at(row.trust_sequence)
   return {
     service: hasService(row) ? serviceOf(row) : undefined,
-    enrollment: hasEnrollment(row) ? enrollmentOf(row) : undefined,
+    enrollment,
+    caTrusted: list !== undefined && enrollment !== undefined && isTrustedCa(list, enrollment.caId),
     sealRevoked: row.seal_revoked === 1,
     trustSequence: row.trust_sequence,
     disabledServices: JSON.parse(row.disabled_services),
@@ -64,7 +73,7 @@ export async function standingOf(
  * redeemed code and of a socket that comes back for its result.
  */
 export function isStanding(
-  { service, enrollment, sealRevoked }: Standing,
+  { service, enrollment, sealRevoked, caTrusted }: Standing,
   enrollmentId: string | null | undefined,
   now: number,
 ): boolean {
@@ -73,6 +82,7 @@ export function isStanding(
     enrollment?.status === 'active' &&
     enrollment.enrollmentId === enrollmentId &&
     !sealRevoked &&
+    caTrusted &&
     now <= enrollment.expiresAt
   )
 }

@@ -23,6 +23,7 @@ export interface CodeContent {
   readonly enrollmentId: string
   readonly grantId: string
   readonly clientId: string
+  readonly trustLevel: 1 | 2 | 3
   /** As it stood in the authorization request, character by character. */
   readonly redirectUri: string
   /** Null when the request had none. */
@@ -40,6 +41,7 @@ const contentSchema = v.strictObject({
   enrollmentId: sealedText,
   grantId: sealedText,
   clientId: sealedText,
+  trustLevel: v.picklist([1, 2, 3]),
   redirectUri: sealedText,
   codeChallenge: v.nullable(sealedText),
   issuedAt: sealedNumber,
@@ -59,12 +61,14 @@ export async function makeCode(
   const hex = /^sess_([0-9a-f]{64})$/.exec(sessionId)?.[1]
   if (hex === undefined) throw new RangeError('a code needs the id of a login')
   if (random28.length !== CODE_RANDOM_BYTES) throw new RangeError('a code needs 28 random bytes')
-  const { tokenId, enrollmentId, grantId, clientId, redirectUri, codeChallenge, issuedAt } = content
+  const { tokenId, enrollmentId, grantId, clientId, trustLevel } = content
+  const { redirectUri, codeChallenge, issuedAt } = content
   const plaintext = JSON.stringify({
     tokenId,
     enrollmentId,
     grantId,
     clientId,
+    trustLevel,
     redirectUri,
     codeChallenge,
     issuedAt,

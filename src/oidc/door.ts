@@ -3,7 +3,7 @@
  * what its tokens say. How a person is authenticated it leaves to login/. This file is its half of that contract.
  */
 import { toBase64url } from '../bytes.ts'
-import type { AtomicScope } from '../disclosure/scopes.ts'
+import { type AtomicScope, isSubset } from '../disclosure/scopes.ts'
 import { type SubjectType, subjectFor } from '../disclosure/subject.ts'
 import { deriveKey, stableVersion } from '../keys/derive.ts'
 import type { MasterSecret } from '../keys/master-secret.ts'
@@ -17,7 +17,8 @@ import type {
   Onward,
   RejectionReason,
 } from '../login/door.ts'
-import { disclosuresIn, type Service, sectorOf } from '../services/service.ts'
+import { matchesRedirectUri } from '../services/oidc-client.ts'
+import { ceilingOf, disclosuresIn, type Service, sectorOf } from '../services/service.ts'
 import {
   type AuthorizationAnswer,
   type AuthorizationError,
@@ -128,10 +129,23 @@ export function scopesAsked(
 /** The door: an approval becomes a code for the service and a cookie for the browser. */
 export function oidcDoor(house: OidcDoorHouse): Door {
   return {
+    allows,
     finish: (asked, granted, sessionId) => finish(house, asked, granted, sessionId),
     refuse: (asked, reason) =>
       onwardTo(house.issuer, asked.doorState as OidcState, { error: ERRORS[reason] }),
   }
+}
+
+function allows({ doorState, scopes, minTrustLevel }: Asked, service: Service): boolean {
+  const { redirectUri } = doorState as OidcState
+  const { oidc: client, enabled } = service
+  return (
+    enabled &&
+    client !== undefined &&
+    matchesRedirectUri(client, redirectUri) &&
+    minTrustLevel >= client.min_trust_level &&
+    isSubset(scopes, ceilingOf(service))
+  )
 }
 
 /** What the service is told of a login that ended without a grant. */
@@ -170,12 +184,15 @@ async function finish(
     ),
     offlineAccess: state.offlineAccess,
   }
-  const { tokenId, enrollmentId, grantId, clientId } = grant
+  const { tokenId, enrollmentId, grantId, clientId, trustLevel } = grant
   const { redirectUri, codeChallenge } = state
   const code = await makeCode(
     master,
     sessionId,
-    { tokenId, enrollmentId, grantId, clientId, redirectUri, codeChallenge, issuedAt: now() },
+    {
+      ...{ tokenId, enrollmentId, grantId, clientId, trustLevel, redirectUri, codeChallenge },
+      issuedAt: now(),
+    },
     random(CODE_RANDOM_BYTES),
   )
   const session = {

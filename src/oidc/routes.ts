@@ -1,13 +1,13 @@
 /** Everything that the OpenID Connect door answers over HTTP. */
 import { Hono } from 'hono'
-import { cookie, expiredCookie, type HostCookieName, readCookies } from '../http/cookies.ts'
+import { cookie, expiredCookie, type HostCookieName } from '../http/cookies.ts'
 import { DOCUMENT_METHODS, publicDocument, publicPreflight } from '../http/document.ts'
 import { only } from '../http/method.ts'
 import type { MasterSecret } from '../keys/master-secret.ts'
 import { type AuthorizeHouse, authorizeRoutes } from './authorize/routes.ts'
 import { metadataOf } from './discovery.ts'
 import { type LogoutHouse, logoutRoutes } from './logout/routes.ts'
-import { openSso, overflow, SSO_COOKIE_PREFIX, SSO_SECONDS } from './sso.ts'
+import { overflow, SSO_SECONDS, ssoCookiesIn } from './sso.ts'
 import { type TokenRoutesHouse, tokenRoutes } from './token/routes.ts'
 import { type UserinfoHouse, userinfoRoutes } from './userinfo/routes.ts'
 
@@ -46,20 +46,18 @@ export async function keepSession(
   cookieHeader: string | null,
   now: number,
 ): Promise<readonly string[]> {
-  const others = [...readCookies(cookieHeader, SSO_COOKIE_PREFIX)].filter(
-    ([name]) => name !== keepsake.name,
+  const others = (await ssoCookiesIn(master, cookieHeader, now)).filter(
+    ({ name }) => name !== keepsake.name,
   )
-  const sessions: { name: string; session: { issuedAt: number } }[] = [
-    { name: keepsake.name, session: { issuedAt: now + 1 } },
-  ]
-  const expired: string[] = []
-  for (const [name, value] of others) {
-    const session = await openSso(master, name, value, now)
-    if (session === undefined) expired.push(name)
-    else sessions.push({ name, session })
-  }
+  const meaningless = others.filter(({ session }) => session === undefined)
+  const bytes = keepsake.name.length + keepsake.value.length
+  const newest = { name: keepsake.name, bytes, session: { issuedAt: now + 1 } }
+  const standing = others.flatMap(({ session, ...rest }) =>
+    session === undefined ? [] : [{ ...rest, session }],
+  )
+  const expired = [...meaningless.map(({ name }) => name), ...overflow([newest, ...standing])]
   return [
     cookie(keepsake.name, keepsake.value, { maxAge: SSO_SECONDS }),
-    ...[...expired, ...overflow(sessions)].map((name) => expiredCookie(name as HostCookieName)),
+    ...expired.map(expiredCookie),
   ]
 }

@@ -6,7 +6,7 @@
 import * as v from 'valibot'
 import { sha256, toBase64url } from '../bytes.ts'
 import { ATOMIC_SCOPES, type AtomicScope, isSubset } from '../disclosure/scopes.ts'
-import type { HostCookieName } from '../http/cookies.ts'
+import { type HostCookieName, readCookies } from '../http/cookies.ts'
 import type { MasterSecret } from '../keys/master-secret.ts'
 import { sealBox } from '../keys/sealed-box.ts'
 import { type Grant, grantSchema, openContent, sealedNumber } from './grant.ts'
@@ -17,8 +17,12 @@ export const SSO_SECONDS = 8 * 3600
 export const SSO_COOKIES = 8
 /** Name and value together; browsers promise 4096 with the attributes (RFC 6265 section 6.1). */
 export const SSO_COOKIE_BYTES = 3500
-/** What every such cookie's name begins with. */
-export const SSO_COOKIE_PREFIX = '__Host-sso-'
+/** All of them together: servers and proxies on the way refuse long headers. */
+export const SSO_COOKIES_BYTES = 10 * 1024
+/** How many cookies of that name are looked at: whoever sends more has not got them from us. */
+const SSO_COOKIES_READ = 2 * SSO_COOKIES
+const SSO_COOKIE_PREFIX = '__Host-sso-'
+const SSO_COOKIE_NAME = /^__Host-sso-[A-Za-z0-9_-]{8}$/
 
 export interface SsoSession {
   /** `claims` without `picture`; `sid` is that of the login. */
@@ -79,6 +83,31 @@ export async function openSso(
   return session !== undefined && now - session.grant.authTime < SSO_SECONDS ? session : undefined
 }
 
+/** A cookie of a session, and what is in it; `undefined` when it means nothing any more. */
+export interface SsoCookie {
+  readonly name: HostCookieName
+  readonly bytes: number
+  readonly session: SsoSession | undefined
+}
+
+/** The session cookies in a `Cookie` header. */
+export async function ssoCookiesIn(
+  master: MasterSecret,
+  cookieHeader: string | null,
+  now: number,
+): Promise<readonly SsoCookie[]> {
+  const named = [...readCookies(cookieHeader, SSO_COOKIE_PREFIX)]
+    .filter((entry): entry is [HostCookieName, string] => SSO_COOKIE_NAME.test(entry[0]))
+    .slice(0, SSO_COOKIES_READ)
+  return Promise.all(
+    named.map(async ([name, value]) => ({
+      name,
+      bytes: name.length + value.length,
+      session: await openSso(master, name, value, now),
+    })),
+  )
+}
+
 /** What of an authorization request decides whether a session may answer it. */
 export interface SsoRequest {
   readonly clientId: string
@@ -126,13 +155,23 @@ function isYoungEnough(authTime: number, maxAge: number, now: number): boolean {
   return maxAge > 0 && now - authTime <= maxAge
 }
 
-/** The names of the cookies to expire, so that the eight newest of `cookies` stay. */
+/** The names of the cookies to expire, so that the newest stay: eight of them, and as many as fit together. */
 export function overflow(
-  cookies: readonly { readonly name: string; readonly session: Pick<SsoSession, 'issuedAt'> }[],
-): readonly string[] {
-  return cookies
-    .toSorted((one, other) => other.session.issuedAt - one.session.issuedAt)
-    .slice(SSO_COOKIES)
+  cookies: readonly {
+    readonly name: HostCookieName
+    readonly bytes: number
+    readonly session: Pick<SsoSession, 'issuedAt'>
+  }[],
+): readonly HostCookieName[] {
+  const newestFirst = cookies.toSorted(
+    (one, other) => other.session.issuedAt - one.session.issuedAt,
+  )
+  let bytes = 0
+  return newestFirst
+    .filter((cookie, place) => {
+      bytes += cookie.bytes
+      return place >= SSO_COOKIES || bytes > SSO_COOKIES_BYTES
+    })
     .map(({ name }) => name)
 }
 

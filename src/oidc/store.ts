@@ -1,5 +1,6 @@
 /** What the OpenID Connect door keeps in D1: refresh families, dead grants, sessions at clients. Never an attribute. */
 import { type Standing, standingOf } from '../login/store.ts'
+import type { TrustLists } from '../seal/store.ts'
 import type { RefreshFamily } from './refresh-token.ts'
 
 /** A session of a person at a client that registered a back-channel logout address. */
@@ -42,9 +43,9 @@ interface SessionRow {
   readonly token_id: string
 }
 
-export function oidcStore(db: D1Database): OidcStore {
+export function oidcStore(db: D1Database, trust: TrustLists): OidcStore {
   return {
-    standing: (tokenId, clientId) => standingOf(db, tokenId, clientId),
+    standing: (tokenId, clientId) => standingOf(db, trust, tokenId, clientId),
 
     async isDead(grantId) {
       const row = await db

@@ -14,6 +14,7 @@ import { BODY_LIMIT, readJson } from '../http/body.ts'
 import { only } from '../http/method.ts'
 import { json, problem } from '../http/problem.ts'
 import type { KeyRing } from '../keys/key-ring.ts'
+import { removeKey } from '../keys/store.ts'
 import { readRevocationList } from '../seal/revocation-list.ts'
 import {
   acceptRevocationList,
@@ -60,10 +61,14 @@ const SECRET_OVERLAP = 24 * 3600
 
 const TrustListBody = v.strictObject({ trustList: v.string() })
 const RevocationListBody = v.strictObject({ revocationList: v.string() })
-const RevokeBody = v.strictObject({
-  tokenId: TokenId,
-  reason: v.pipe(v.string(), v.minLength(1), v.maxLength(200), v.regex(/^[^\p{Cc}\p{Cs}]+$/u)),
-})
+const reasonText = v.pipe(
+  v.string(),
+  v.minLength(1),
+  v.maxLength(200),
+  v.regex(/^[^\p{Cc}\p{Cs}]+$/u),
+)
+const RevokeBody = v.strictObject({ tokenId: TokenId, reason: reasonText })
+const RemoveKeyBody = v.strictObject({ reason: reasonText })
 
 /** `/operator/*`, `/revoke` and `/health`. */
 export function operatorRoutes(house: OperatorHouse): Hono {
@@ -79,6 +84,9 @@ export function operatorRoutes(house: OperatorHouse): Hono {
   app
     .post('/operator/services/:serviceId/secret', (c) => newSecret(house, c))
     .all('/operator/services/:serviceId/secret', only('POST'))
+  app
+    .post('/operator/keys/:kid/remove', (c) => removeSigningKey(house, c))
+    .all('/operator/keys/:kid/remove', only('POST'))
   app
     .put('/operator/trust-list', (c) => installTrustList(house, c))
     .all('/operator/trust-list', only('PUT'))
@@ -163,6 +171,28 @@ async function newSecret(house: OperatorHouse, c: Context): Promise<Response> {
     actor: ACTOR,
   })
   return json({ serviceId, secret })
+}
+
+/** For a key that leaked: what it signed is worth nothing here from now on (5-security 325). */
+async function removeSigningKey({ db, audit, keys }: OperatorHouse, c: Context): Promise<Response> {
+  const body = await readJson(c.req.raw, RemoveKeyBody)
+  if (!body.ok) return body.reason
+  const kid = c.req.param('kid') ?? ''
+  const event: AuditEvent = {
+    event: 'signing_key_removed',
+    kid,
+    reason: body.value.reason,
+    actor: ACTOR,
+  }
+  const there = {
+    query: "SELECT 1 FROM signing_key WHERE kid = ? AND status <> 'removed'",
+    value: kid,
+  }
+  const [, removed] = await db.batch([await audit.statement(event, there), removeKey(db, kid)])
+  if (removed?.meta.changes !== 1) return problem('not_found')
+  await audit.line(event)
+  await keys.check()
+  return json({ removed: true, kid })
 }
 
 async function installTrustList(house: OperatorHouse, c: Context): Promise<Response> {

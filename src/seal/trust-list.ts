@@ -147,3 +147,11 @@ function namesCertificate(payload: unknown): boolean {
   const withCertificate = v.looseObject({ certificate: v.unknown() })
   return v.is(shape, payload) && payload.entries.some((entry) => v.is(withCertificate, entry))
 }
+
+/** Whether the CA `caId` may still sign identity seals by some key: a CA that was withdrawn is withdrawn with all its seals. */
+export function isTrustedCa({ entries }: TrustList, caId: string): boolean {
+  return entries.some(
+    (entry) =>
+      entry.caId === caId && entry.status === 'active' && entry.purposes.includes('identity-seal'),
+  )
+}

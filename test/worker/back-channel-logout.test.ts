@@ -127,7 +127,7 @@ describe('the logout token', () => {
     ['RS256', 'public'],
     ['ES256', 'pairwise'],
   ])(
-    '100 of a client with %s and %s subject: exactly what the standard says',
+    '100 back-channel: of a client with %s and %s subject: exactly what the standard says',
     async (alg, subjectType) => {
       const path = newPath()
       const client = await toldAt(path, { id_token_signed_response_alg: alg }, { subjectType })
@@ -176,7 +176,7 @@ describe('the logout token', () => {
     },
   )
 
-  test('115 it is neither hint nor access token', async () => {
+  test('115 back-channel: it is neither hint nor access token', async () => {
     const path = newPath()
     const client = await toldAt(path)
     const tab = new Tab()
@@ -191,7 +191,7 @@ describe('the logout token', () => {
 })
 
 describe('who is told', () => {
-  test('100 by a hint: the session of that client; then the way back, then login_required', async () => {
+  test('100 back-channel: by a hint: the session of that client; then the way back, then login_required', async () => {
     const [path, other] = [newPath(), newPath()]
     const out = `${RECEIVER_ORIGIN}/out`
     const client = await toldAt(path, { post_logout_redirect_uris: [out] })
@@ -215,7 +215,7 @@ describe('who is told', () => {
     expect(await received(other)).toEqual([])
   })
 
-  test('100 by a hint from another place: the session that it names, once', async () => {
+  test('100 back-channel: by a hint from another place: the session that it names, once', async () => {
     const path = newPath()
     const client = await toldAt(path)
     const person = await enrolled({ push: false })
@@ -228,7 +228,7 @@ describe('who is told', () => {
     expect(await received(path)).toHaveLength(1)
   })
 
-  test('100 by a yes: every client of this browser, and of no other', async () => {
+  test('100 back-channel: by a yes: every client of this browser, and of no other', async () => {
     const [path, other] = [newPath(), newPath()]
     const client = await toldAt(path)
     const cinema = await toldAt(other, {}, {}, CINEMA)
@@ -254,7 +254,7 @@ describe('who is told', () => {
     ])
   })
 
-  test('100, 244 by revocation: every session at every client, and nobody of another person', async () => {
+  test('100, 244 back-channel: by revocation: every session at every client, and nobody of another person', async () => {
     const [path, other] = [newPath(), newPath()]
     const client = await toldAt(path, { id_token_signed_response_alg: 'RS256' })
     const cinema = await toldAt(other, {}, { subjectType: 'pairwise' }, CINEMA)
@@ -286,7 +286,7 @@ describe('who is told', () => {
     ])
   })
 
-  test('100 a session that the cookie answered again is still one session', async () => {
+  test('100 back-channel: a session that the cookie answered again is still one session', async () => {
     const path = newPath()
     const client = await toldAt(path)
     const person = await enrolled({ push: false })
@@ -300,7 +300,7 @@ describe('who is told', () => {
     expect(await rows()).toEqual([])
   })
 
-  test('100 two logouts at once: told once', async () => {
+  test('100 back-channel: two logouts at once: told once', async () => {
     const path = newPath()
     const client = await toldAt(path)
     const tab = new Tab()
@@ -312,7 +312,7 @@ describe('who is told', () => {
     expect(await received(path)).toHaveLength(1)
   })
 
-  test('100 a client that has no address any more, or another one by now', async () => {
+  test('100 back-channel: a client that has no address any more, or another one by now', async () => {
     const [old, path] = [newPath(), newPath()]
     const client = await toldAt(old)
     const person = await enrolled({ push: false })
@@ -327,7 +327,7 @@ describe('who is told', () => {
     expect(await received(old)).toEqual([])
   })
 
-  test('98 the question alone tells nobody, nor does a request that is refused', async () => {
+  test('098 back-channel: the question alone tells nobody, nor does a request that is refused', async () => {
     const path = newPath()
     const client = await toldAt(path)
     const tab = new Tab()
@@ -346,7 +346,7 @@ describe('who is told', () => {
 /* ---- the rows ---- */
 
 describe('the row of a session', () => {
-  test('100 is written at redemption, only for a client with an address, and holds no attribute', async () => {
+  test('100 back-channel: is written at redemption, only for a client with an address, and holds no attribute', async () => {
     const client = await toldAt(newPath())
     const silentClient = await registerClient({}, {}, CINEMA)
     const person = await enrolled({ push: false })
@@ -367,7 +367,7 @@ describe('the row of a session', () => {
     ])
   })
 
-  test('100 a refresh writes none', async () => {
+  test('100 back-channel: a refresh writes none', async () => {
     const client = await toldAt(newPath(), { offline_access: true })
     const scope = 'openid offline_access'
     const { parameters } = await new Tab().login(await enrolled({ push: false }), { scope })
@@ -382,7 +382,7 @@ describe('the row of a session', () => {
     expect(await rows()).toEqual([])
   })
 
-  test('100 goes when it has expired, with the next one that is written', async () => {
+  test('100 back-channel: goes when it has expired, with the next one that is written', async () => {
     const client = await toldAt(newPath())
     const person = await enrolled({ push: false })
     const now = Math.floor(Date.now() / 1000)
@@ -399,7 +399,7 @@ describe('the row of a session', () => {
 
 /* ---- how it is sent ---- */
 
-describe('100 what the receiver answers', () => {
+describe('100 back-channel: what the receiver answers', () => {
   test.each<[string, ReceiverScript[], number, string]>([
     ['200', [200], 1, 'delivered'],
     ['204', [204], 1, 'delivered'],
@@ -413,7 +413,7 @@ describe('100 what the receiver answers', () => {
     ['silence', ['hang'], 3, 'failed'],
     ['silence, then 200', ['hang', 200], 2, 'delivered'],
     ['a redirect', ['redirect'], 3, 'failed'],
-  ])('100 %s', async (_, script, tries, expected) => {
+  ])('100 back-channel: %s', async (_, script, tries, expected) => {
     const path = await scripted(...script)
     const client = await toldAt(path)
     const tab = new Tab()
@@ -437,7 +437,7 @@ describe('100 what the receiver answers', () => {
     expect(JSON.stringify(lines)).not.toContain(person.tokenId)
   })
 
-  test('100 the pauses are real', { timeout: 15_000 }, async () => {
+  test('100 back-channel: the pauses are real', { timeout: 15_000 }, async () => {
     const path = await scripted(500, 200)
     const client = await toldAt(path)
     const tab = new Tab()
@@ -449,7 +449,7 @@ describe('100 what the receiver answers', () => {
     expect(Date.now() - begun).toBeGreaterThanOrEqual(1000)
   })
 
-  test('100 neither logout nor revocation nor a login waits for a receiver that hangs', async () => {
+  test('100 back-channel: neither logout nor revocation nor a login waits for a receiver that hangs', async () => {
     const path = await scripted('hang')
     const client = await toldAt(path)
     const person = await enrolled({ push: false })
@@ -470,7 +470,7 @@ describe('100 what the receiver answers', () => {
     expect(lines.map((line) => line.outcome)).toEqual(['failed', 'failed'])
   }, 15_000)
 
-  test('100 one that hangs does not keep the others from hearing', async () => {
+  test('100 back-channel: one that hangs does not keep the others from hearing', async () => {
     const [path, other] = [await scripted('hang'), newPath()]
     const client = await toldAt(path)
     const cinema = await toldAt(other, {}, {}, CINEMA)
@@ -496,7 +496,7 @@ describe('100 what the receiver answers', () => {
     'ftp://bar.example/out',
     'https://bar.example/out#there',
     'https://somebody@bar.example/out',
-  ])('100 the address %s is refused at registration', async (address) => {
+  ])('100 back-channel: the address %s is refused at registration', async (address) => {
     const { status, body } = await operator('PUT', '/operator/services/bar-le-central', {
       name: 'Bar le Central',
       url: `${RECEIVER_ORIGIN}/`,

@@ -1,12 +1,24 @@
 /** The token keys as relying parties meet them, in every phase of a rotation (5-security 242, 323). */
 import { env } from 'cloudflare:workers'
-import { calculateJwkThumbprint, createLocalJWKSet, type JWK, jwtVerify } from 'jose'
+import {
+  calculateJwkThumbprint,
+  createLocalJWKSet,
+  decodeProtectedHeader,
+  type JWK,
+  jwtVerify,
+} from 'jose'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { toBase64url } from '../../src/bytes.ts'
 import { workerWith } from './other-worker.ts'
 import { landed } from './redeemed.ts'
-import { authorizationParameters, landingOf, REDIRECT_URI, VERIFIER } from './relying-party.ts'
-import { ISSUER, send } from './world.ts'
+import {
+  authorizationParameters,
+  landingOf,
+  REDIRECT_URI,
+  redeem,
+  VERIFIER,
+} from './relying-party.ts'
+import { ISSUER, operator, post, send } from './world.ts'
 
 const JWKS = ['/.well-known/jwks.json', '/jwks'] as const
 const MEMBERS = {
@@ -96,3 +108,44 @@ test.each(['ES256', 'RS256'])(
     expect(landingOf(hinted).parameters.error).toBe('consent_required')
   },
 )
+
+test('325 251 jwks: a key that leaked is removed: its tokens are refused here at once, also by a warm isolate', async () => {
+  // The isolate may remember keys of an earlier test, which this database doesn't hold.
+  await send('GET', '/health')
+  const { client, code, tab } = await landed()
+  const { body } = await redeem(client, code)
+  const hint = body.id_token
+  const { kid } = decodeProtectedHeader(hint)
+  const other = workerWith({})
+  const query = new URLSearchParams({ id_token_hint: hint })
+  const logout = async (send: typeof other.send) =>
+    (await send('GET', `/oidc/end-session?${query}`)).status
+  expect([await logout(send), await logout(other.send)]).toEqual([200, 200])
+
+  const path = `/operator/keys/${kid}/remove`
+  expect((await post(path, { reason: 'leaked' })).status).toBe(401)
+  expect((await operator('POST', path, {})).status).toBe(400)
+  expect((await operator('POST', '/operator/keys/nobody/remove', { reason: 'x' })).status).toBe(404)
+  const removed = await operator('POST', path, { reason: 'leaked' })
+  expect([removed.status, removed.body]).toEqual([200, { removed: true, kid }])
+
+  const set = await keys()
+  await expectPublic(set)
+  expect(set.map(({ alg }) => alg)).toEqual(['ES256', 'RS256'])
+  expect(set.map((key) => key.kid)).not.toContain(kid)
+  expect([await logout(send), await logout(other.send)]).toEqual([400, 400])
+  const asked = await tab.authorize({ prompt: 'none', id_token_hint: hint })
+  expect(landingOf(asked).parameters).toMatchObject({ error: 'invalid_request' })
+
+  // The next login is signed by the key that took its place.
+  const silent = landingOf(await tab.authorize({ prompt: 'none' }))
+  const next = (await redeem(client, silent.parameters.code)).body.id_token
+  await jwtVerify(next, createLocalJWKSet({ keys: set }))
+  expect((await operator('POST', path, { reason: 'again' })).status).toBe(404)
+  const { results } = await env.DB.prepare(
+    "SELECT status, wrapped_private_key AS secret, (SELECT count(*) FROM audit WHERE event = 'signing_key_removed') AS rows FROM signing_key WHERE kid = ?",
+  )
+    .bind(kid)
+    .all()
+  expect(results).toEqual([{ status: 'removed', secret: '', rows: 1 }])
+})

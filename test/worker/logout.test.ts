@@ -56,8 +56,8 @@ function expectPage(answer: Answer, id: string, status: number): void {
 
 /* ---- by hint ---- */
 
-describe('94 with the id_token of the person who is here', () => {
-  test('94 303 to the registered address with state and nothing else; the cookie goes; login_required', async () => {
+describe('094 logout: with the id_token of the person who is here', () => {
+  test('094 logout: 303 to the registered address with state and nothing else; the cookie goes; login_required', async () => {
     const { tab, idToken } = await signedIn()
     const name = [...tab.cookies.keys()].find((cookie) => cookie.startsWith('__Host-sso-'))
     const state = 's'.repeat(128)
@@ -76,14 +76,14 @@ describe('94 with the id_token of the person who is here', () => {
     expect(await isSignedIn(tab)).toBe(false)
   })
 
-  test('94 without state: the address alone', async () => {
+  test('094 logout: without state: the address alone', async () => {
     const { tab, idToken } = await signedIn()
     const answer = await leave(tab, { id_token_hint: idToken, post_logout_redirect_uri: OUT })
     expect([answer.status, answer.headers.get('Location')]).toEqual([303, OUT])
     expect(await isSignedIn(tab)).toBe(false)
   })
 
-  test('94 without address: the last page, state or not', async () => {
+  test('094 logout: without address: the last page, state or not', async () => {
     const { tab, idToken } = await signedIn()
     const answer = await leave(tab, { id_token_hint: idToken, state: 'kept to ourselves' })
     expectPage(answer, 'logout-done', 200)
@@ -92,7 +92,7 @@ describe('94 with the id_token of the person who is here', () => {
     expect(await isSignedIn(tab)).toBe(false)
   })
 
-  test('94 a registered query stays, and an app is reached by its own scheme', async () => {
+  test('094 logout: a registered query stays, and an app is reached by its own scheme', async () => {
     const address = `${OUT}?tenant=1`
     const { tab, idToken } = await signedIn({ post_logout_redirect_uris: [address] })
     const answer = await leave(tab, {
@@ -103,7 +103,7 @@ describe('94 with the id_token of the person who is here', () => {
     expect(answer.headers.get('Location')).toBe(`${address}&state=a`)
   })
 
-  test('94 a native app: its private-use scheme', async () => {
+  test('094 logout: a native app: its private-use scheme', async () => {
     const app = 'com.example.bar:/out'
     const oidc = { application_type: 'native', token_endpoint_auth_method: 'none' }
     const client = await registerClient({ ...oidc, post_logout_redirect_uris: [app] })
@@ -125,7 +125,7 @@ describe('94 with the id_token of the person who is here', () => {
     ['a line that would be a header', 'a\r\nSet-Cookie: x=y\r\n\r\n<script>'],
     ['4 KiB', 's'.repeat(4096)],
     ['4 KiB of Unicode', `${'€'.repeat(1365)}s`],
-  ])('94, 336 the state as it came: %s', async (_, state) => {
+  ])('094, 336 logout: the state as it came: %s', async (_, state) => {
     const { tab, client, idToken } = await signedIn()
     const back = { post_logout_redirect_uri: OUT, state }
     const page = await leave(tab, { client_id: client.clientId, ...back })
@@ -139,7 +139,7 @@ describe('94 with the id_token of the person who is here', () => {
     }
   })
 
-  test('94, 37 a state of more than 4 KiB: a page, and nothing ends', async () => {
+  test('094, 037 logout: a state of more than 4 KiB: a page, and nothing ends', async () => {
     const { tab, idToken } = await signedIn()
     for (const state of ['s'.repeat(4097), '€'.repeat(1366)]) {
       const asked = { id_token_hint: idToken, post_logout_redirect_uri: OUT, state }
@@ -148,7 +148,7 @@ describe('94 with the id_token of the person who is here', () => {
     expect(await isSignedIn(tab)).toBe(true)
   })
 
-  test('97 expired but genuine: accepted', async () => {
+  test('097 logout: expired but genuine: accepted', async () => {
     // The isolate may remember keys of an earlier test; this makes those of this one.
     await send('GET', '/health')
     const { tab, idToken } = await signedIn({ id_token_ttl: 60 })
@@ -160,7 +160,7 @@ describe('94 with the id_token of the person who is here', () => {
     expect(await isSignedIn(tab)).toBe(false)
   })
 
-  test('97 of an earlier login of the same person: accepted', async () => {
+  test('097 logout: of an earlier login of the same person: accepted', async () => {
     const { client, person, tab, idToken } = await signedIn()
     await signIn(client, person, tab)
     const answer = await leave(tab, { id_token_hint: idToken, post_logout_redirect_uri: OUT })
@@ -168,7 +168,7 @@ describe('94 with the id_token of the person who is here', () => {
     expect(await isSignedIn(tab)).toBe(false)
   })
 
-  test('94 with client_id that says the same; the session of another client goes on', async () => {
+  test('094 logout: with client_id that says the same; the session of another client goes on', async () => {
     const { client, person, tab, idToken } = await signedIn()
     const cinema = await registerClient({}, {}, CINEMA)
     await signIn(cinema, person, tab)
@@ -177,7 +177,7 @@ describe('94 with the id_token of the person who is here', () => {
     expect(await isSignedIn(tab, CINEMA)).toBe(true)
   })
 
-  test('94 where nobody is signed in: back to the service all the same, without asking', async () => {
+  test('094 logout: where nobody is signed in: back to the service all the same, without asking', async () => {
     const { idToken } = await signedIn()
     const answer = await leave(new Tab(), {
       id_token_hint: idToken,
@@ -187,8 +187,8 @@ describe('94 with the id_token of the person who is here', () => {
   })
 })
 
-describe('98 with the id_token of somebody else', () => {
-  test('98 the page names the client only; who is here stays until he confirms', async () => {
+describe('098 logout: with the id_token of somebody else', () => {
+  test('098 logout: the page names the client only; who is here stays until he confirms', async () => {
     const { client, person: a, tab } = await signedIn()
     const b = await enrolled({ push: false, identity: { givenNames: 'Berthe' } })
     const other = new Tab()
@@ -210,7 +210,7 @@ describe('98 with the id_token of somebody else', () => {
     expect(await isSignedIn(other)).toBe(true)
   })
 
-  test('98 the yes ends the session of that client and of no other', async () => {
+  test('098 logout: the yes ends the session of that client and of no other', async () => {
     const { client, person, tab } = await signedIn()
     const cinema = await registerClient({}, {}, CINEMA)
     await signIn(cinema, person, tab)
@@ -223,14 +223,14 @@ describe('98 with the id_token of somebody else', () => {
 
 /* ---- without a hint ---- */
 
-describe('93 without a hint', () => {
+describe('093 logout: without a hint', () => {
   test.each<[string, Record<string, string>]>([
     ['no parameters', {}],
     ['only state', { state: 'alone' }],
     ['only client_id', { client_id: 'bar-le-central' }],
     ['the client_id of nobody', { client_id: 'nobody' }],
     ['languages and a hint of who', { ui_locales: 'se', logout_hint: 'somebody' }],
-  ])('93 %s: 200 and the question; alive until confirmed', async (_, parameters) => {
+  ])('093 logout: %s: 200 and the question; alive until confirmed', async (_, parameters) => {
     const { tab } = await signedIn()
     const page = await leave(tab, parameters)
     expectPage(page, ASKED, 200)
@@ -240,7 +240,7 @@ describe('93 without a hint', () => {
     expect(await isSignedIn(tab)).toBe(false)
   })
 
-  test('93 the yes ends every session of this browser, and none of another', async () => {
+  test('093 logout: the yes ends every session of this browser, and none of another', async () => {
     const { client, person, tab } = await signedIn()
     const cinema = await registerClient({}, {}, CINEMA)
     await signIn(cinema, person, tab)
@@ -256,7 +256,7 @@ describe('93 without a hint', () => {
     expect(tab.cookies.has('__Host-browser')).toBe(true)
   })
 
-  test('93 a browser that nobody knows is asked as well, and gets what binds the answer to it', async () => {
+  test('093 logout: a browser that nobody knows is asked as well, and gets what binds the answer to it', async () => {
     await registerClient()
     const tab = new Tab()
     const page = await leave(tab)
@@ -266,7 +266,7 @@ describe('93 without a hint', () => {
     expectPage(await confirm(tab, page), 'logout-done', 200)
   })
 
-  test('93 client_id and its registered address: asked, then sent back with state; every session ends', async () => {
+  test('093 logout: client_id and its registered address: asked, then sent back with state; every session ends', async () => {
     const { client, person, tab } = await signedIn()
     await signIn(await registerClient({}, {}, CINEMA), person, tab)
     const asked = { client_id: client.clientId, post_logout_redirect_uri: OUT, state: 'x' }
@@ -280,7 +280,7 @@ describe('93 without a hint', () => {
     expect(await isSignedIn(tab, CINEMA)).toBe(false)
   })
 
-  test('93 the name of a service is text', async () => {
+  test('093 logout: the name of a service is text', async () => {
     await registerClient({}, { name: '<img src=x onerror=alert(1)>' })
     const page = await leave(new Tab(), { client_id: 'bar-le-central' })
     expect(page.body).toContain('&lt;img src=x onerror=alert(1)&gt;')
@@ -290,7 +290,7 @@ describe('93 without a hint', () => {
 
 /* ---- what is refused ---- */
 
-describe('95 no redirect', () => {
+describe('095 logout: no redirect', () => {
   test.each([
     ['unregistered', 'https://evil.example/'],
     ['with a query added', `${OUT}?foo=bar`],
@@ -308,7 +308,7 @@ describe('95 no redirect', () => {
     ['no address at all', 'not an address'],
     ['with a blank before', ` ${OUT}`],
     ['encoded twice', encodeURIComponent(OUT)],
-  ])('95 address %s: a page, nothing ends, nothing reflected', async (_, address) => {
+  ])('095 logout: address %s: a page, nothing ends, nothing reflected', async (_, address) => {
     const { client, tab, idToken } = await signedIn()
     await registerClient(
       { post_logout_redirect_uris: ['http://127.0.0.1:8790/cinema'] },
@@ -327,7 +327,7 @@ describe('95 no redirect', () => {
     expect(await isSignedIn(tab)).toBe(true)
   })
 
-  test('95 an address without hint and client_id, with a client_id of nobody, or of a disabled service', async () => {
+  test('095 logout: an address without hint and client_id, with a client_id of nobody, or of a disabled service', async () => {
     const { tab, idToken } = await signedIn()
     const back = { post_logout_redirect_uri: OUT }
     expectPage(await leave(tab, back), REFUSED, 400)
@@ -338,7 +338,7 @@ describe('95 no redirect', () => {
     expectPage(await leave(tab, { ...back, id_token_hint: idToken }), REFUSED, 400)
   })
 
-  test('95, 38 parameters that come twice, or hold what no text holds', async () => {
+  test('095, 038 logout: parameters that come twice, or hold what no text holds', async () => {
     const { tab, idToken } = await signedIn()
     const good = [
       ['id_token_hint', idToken],
@@ -353,7 +353,7 @@ describe('95 no redirect', () => {
     expect(await isSignedIn(tab)).toBe(true)
   })
 
-  test('95 hint and client_id that contradict each other', async () => {
+  test('095 logout: hint and client_id that contradict each other', async () => {
     const { tab, idToken } = await signedIn()
     await registerClient({ post_logout_redirect_uris: [OUT] }, {}, CINEMA)
     const asked = { id_token_hint: idToken, client_id: CINEMA, post_logout_redirect_uri: OUT }
@@ -372,7 +372,7 @@ describe('95 no redirect', () => {
     ['of five parts', (hint) => `${hint}.AAAA.AAAA`],
     ['no token', () => 'no-token-at-all'],
     ['of 12 KiB', (hint) => hint + 'A'.repeat(12_000)],
-  ])('95, 109 a hint %s: a page, nothing ends', async (_, alter) => {
+  ])('095, 109 logout: a hint %s: a page, nothing ends', async (_, alter) => {
     const { tab, idToken } = await signedIn()
     const hint = await alter(idToken)
     expect(hint).not.toBe(idToken)
@@ -384,7 +384,7 @@ describe('95 no redirect', () => {
     expect(await isSignedIn(tab)).toBe(true)
   })
 
-  test('95, 115 a logout-confirmation, a code or an access token is no hint', async () => {
+  test('095, 115 logout: a logout-confirmation, a code or an access token is no hint', async () => {
     const { client, person, tab } = await signedIn()
     const { confirmation = '' } = formIn((await leave(tab)).body, END)
     const { code = '' } = (await tab.login(person)).parameters
@@ -395,7 +395,7 @@ describe('95 no redirect', () => {
     expect(await isSignedIn(tab)).toBe(true)
   })
 
-  test('1 other methods: 405 with Allow', async () => {
+  test('001 logout: other methods: 405 with Allow', async () => {
     for (const method of ['PUT', 'DELETE', 'PATCH']) {
       const { status, headers } = await new Tab().send(method, END)
       expect([status, headers.get('Allow')]).toEqual([405, 'GET, HEAD, POST'])
@@ -407,7 +407,7 @@ describe('95 no redirect', () => {
 
 const CROSS_SITE = { Origin: 'https://evil.example', 'Sec-Fetch-Site': 'cross-site' }
 
-describe('99 what another site can do', () => {
+describe('099 logout: what another site can do', () => {
   test.each([
     ['image', { 'Sec-Fetch-Dest': 'image', 'Sec-Fetch-Mode': 'no-cors' }],
     ['iframe', { 'Sec-Fetch-Dest': 'iframe', 'Sec-Fetch-Mode': 'navigate' }],
@@ -415,7 +415,7 @@ describe('99 what another site can do', () => {
     ['fetch', { 'Sec-Fetch-Dest': 'empty', 'Sec-Fetch-Mode': 'cors' }],
     ['prefetch', { 'Sec-Fetch-Dest': 'document', 'Sec-Purpose': 'prefetch' }],
     ['prerender', { 'Sec-Fetch-Dest': 'document', 'Sec-Purpose': 'prefetch;prerender' }],
-  ])('99 %s, even with a genuine hint: 403, the session is intact', async (_, headers) => {
+  ])('099 logout: %s, even with a genuine hint: 403, the session is intact', async (_, headers) => {
     const { tab, idToken } = await signedIn()
     for (const asked of [{}, { id_token_hint: idToken, post_logout_redirect_uri: OUT }]) {
       const answer = await leave(tab, asked, { 'Sec-Fetch-Site': 'cross-site', ...headers })
@@ -425,14 +425,14 @@ describe('99 what another site can do', () => {
     expect(await isSignedIn(tab)).toBe(true)
   })
 
-  test('99 a cross-site link: the question, the session is intact', async () => {
+  test('099 logout: a cross-site link: the question, the session is intact', async () => {
     const { tab } = await signedIn()
     const headers = { 'Sec-Fetch-Site': 'cross-site', 'Sec-Fetch-Dest': 'document' }
     expectPage(await leave(tab, {}, headers), ASKED, 200)
     expect(await isSignedIn(tab)).toBe(true)
   })
 
-  test('99 a cross-site POST: by an address of ours to the question, the session is intact', async () => {
+  test('099 logout: a cross-site POST: by an address of ours to the question, the session is intact', async () => {
     const { tab } = await signedIn()
     // Without cookies, as `SameSite=Lax` sends it.
     const stranger = new Tab()
@@ -448,7 +448,7 @@ describe('99 what another site can do', () => {
     expect(await isSignedIn(tab)).toBe(true)
   })
 
-  test('94 a service may post its request: the session ends though the form brought no cookie', async () => {
+  test('094 logout: a service may post its request: the session ends though the form brought no cookie', async () => {
     const { tab, idToken } = await signedIn()
     const state = 'a&b=c é\r\n'
     const form = { id_token_hint: idToken, post_logout_redirect_uri: OUT, state }
@@ -460,7 +460,7 @@ describe('99 what another site can do', () => {
     expect(await isSignedIn(tab)).toBe(false)
   })
 
-  test('99, 2 a POST that is no form, is too long, or says things twice: a page', async () => {
+  test('099, 002 logout: a POST that is no form, is too long, or says things twice: a page', async () => {
     const { tab, idToken } = await signedIn()
     const json = await send('POST', END, '{}', { 'Content-Type': 'application/json' })
     expectPage(json, REFUSED, 400)
@@ -482,7 +482,7 @@ describe('99 what another site can do', () => {
   })
 })
 
-describe('99 the confirmation', () => {
+describe('099 logout: the confirmation', () => {
   test.each<[string, Record<string, string>]>([
     ['cross-site', CROSS_SITE],
     ['from a sandboxed frame', { Origin: 'null', 'Sec-Fetch-Site': 'cross-site' }],
@@ -490,14 +490,14 @@ describe('99 the confirmation', () => {
     ['by a browser that says only Origin', { Origin: 'https://evil.example' }],
     ['inside a frame', { 'Sec-Fetch-Site': 'same-origin', 'Sec-Fetch-Dest': 'iframe' }],
     ['by a script', { 'Sec-Fetch-Site': 'same-origin', 'Sec-Fetch-Dest': 'empty' }],
-  ])('99 posted %s: 403, the session is intact', async (_, headers) => {
+  ])('099 logout: posted %s: 403, the session is intact', async (_, headers) => {
     const { tab } = await signedIn()
     const form = formIn((await leave(tab)).body, END)
     expectPage(await tab.send('POST', END, form, headers), REFUSED, 403)
     expect(await isSignedIn(tab)).toBe(true)
   })
 
-  test('99 as our own page posts it: it counts', async () => {
+  test('099 logout: as our own page posts it: it counts', async () => {
     const { tab } = await signedIn()
     const form = formIn((await leave(tab)).body, END)
     const headers = {
@@ -509,7 +509,7 @@ describe('99 the confirmation', () => {
     expect(await isSignedIn(tab)).toBe(false)
   })
 
-  test('99 is bound to the browser that was asked', async () => {
+  test('099 logout: is bound to the browser that was asked', async () => {
     const { client, person, tab } = await signedIn()
     const other = new Tab()
     await signIn(client, person, other)
@@ -523,7 +523,7 @@ describe('99 the confirmation', () => {
     expect(await isSignedIn(tab)).toBe(true)
   })
 
-  test('99 is good for ten minutes, and not when it was altered', async () => {
+  test('099 logout: is good for ten minutes, and not when it was altered', async () => {
     const { tab } = await signedIn()
     const { confirmation = '' } = formIn((await leave(tab)).body, END)
     const last = confirmation.endsWith('A') ? 'B' : 'A'
@@ -536,7 +536,7 @@ describe('99 the confirmation', () => {
     expect(await isSignedIn(tab)).toBe(true)
   })
 
-  test('99 no other box of ours is one: the ticket of a login, the cookie of single sign-on', async () => {
+  test('099 logout: no other box of ours is one: the ticket of a login, the cookie of single sign-on', async () => {
     const { tab } = await signedIn()
     const { ticket = '' } = formIn((await tab.authorize()).body, '/login/address')
     const sso = [...tab.cookies].find(([name]) => name.startsWith('__Host-sso-'))?.[1] ?? ''
@@ -546,7 +546,7 @@ describe('99 the confirmation', () => {
     expect(await isSignedIn(tab)).toBe(true)
   })
 
-  test('99 what the form says beside it does not count', async () => {
+  test('099 logout: what the form says beside it does not count', async () => {
     const { client, tab } = await signedIn()
     const page = await leave(tab, { client_id: client.clientId, post_logout_redirect_uri: OUT })
     const answer = await tab.send('POST', END, {
@@ -560,8 +560,8 @@ describe('99 the confirmation', () => {
 
 /* ---- the pages ---- */
 
-describe('333 the pages', () => {
-  test('333, 337, 341 each with its policy, without script, links and third parties', async () => {
+describe('333 logout: the pages', () => {
+  test('333, 337, 341 logout: each with its policy, without script, links and third parties', async () => {
     const { client, tab } = await signedIn()
     const back = { client_id: client.clientId, post_logout_redirect_uri: OUT }
     const asked = await leave(tab, back)

@@ -19,7 +19,7 @@ import {
   VERIFIER,
   waitingIn,
 } from './relying-party.ts'
-import { dumpD1, dumpObject, dumpObjects } from './storage.ts'
+import { dumpD1, dumpObject, dumpObjects, knownObjects } from './storage.ts'
 import { enrolled, loginObject, operator, type Person } from './world.ts'
 
 /** A tiny WebP whose picture bytes are found nowhere else. */
@@ -117,6 +117,7 @@ function partsOf(text: string | undefined): string[] {
 }
 
 test('309 330 331 oidc privacy: nothing that is stored, logged or sent out holds the person or a secret', async () => {
+  const known = await knownObjects()
   const client = await curiousClient()
   const person = await enrolled({ push: false, identity: WHO })
   const { lines, requests } = overhear()
@@ -196,7 +197,7 @@ test('309 330 331 oidc privacy: nothing that is stored, logged or sent out holds
     'browser cookie': partsOf(tab.cookies.get('__Host-browser')),
     alias: [`${person.tokenId}@`],
   }
-  const stored = { ...(await dumpD1()), ...(await dumpObjects()) }
+  const stored = { ...(await dumpD1()), ...(await dumpObjects(known)) }
   for (const [place, text] of Object.entries(stored)) {
     expect(found(text, { ...secrets, ...spoken }), place).toEqual([])
     // The one signed text that is kept says nothing of people.

@@ -448,10 +448,10 @@ describe('when the operator takes something away', () => {
     expect(claimsOf(body.id_token)).not.toHaveProperty('given_name')
     expect(JSON.stringify((await userinfo(body.access_token)).body)).not.toContain('Jean')
     const wider = await refresh(client, body.refresh_token, { scope: 'openid identity:name' })
-    expect(JSON.stringify([wider.body, claimsOf(wider.body.id_token)])).not.toContain('Jean')
+    expectRefused(wider, 'invalid_scope')
     // It was taken from the client, not from the grant.
     await registerClient({ offline_access: true })
-    const again = await refresh(client, wider.body.refresh_token)
+    const again = await refresh(client, body.refresh_token)
     expect((await userinfo(again.body.access_token)).body).toHaveProperty('name', 'Jean Dupont')
   })
 

@@ -28,8 +28,8 @@ async function openCookie(tab: Tab, name = BAR_COOKIE) {
   return openSso(master.value, name, tab.cookies.get(name) ?? '', Math.floor(Date.now() / 1000))
 }
 
-describe('334 the cookie', () => {
-  test('334 its name, attributes and nothing else; new after each login; nothing readable', async () => {
+describe('334 single sign-on: the cookie', () => {
+  test('334 single sign-on: its name, attributes and nothing else; new after each login; nothing readable', async () => {
     const client = await registerClient()
     const person = await enrolled({ push: false })
     const tab = new Tab()
@@ -63,7 +63,7 @@ describe('334 the cookie', () => {
     }
   })
 
-  test('334 a login that failed or was cancelled sets none', async () => {
+  test('334 single sign-on: a login that failed or was cancelled sets none', async () => {
     await registerClient()
     const person = await enrolled({ push: false })
     const tab = new Tab()
@@ -77,7 +77,7 @@ describe('334 the cookie', () => {
     expect(await silently(tab)).toEqual(refusal('login_required'))
   })
 
-  test('46 the phone of another person than was expected sets none', async () => {
+  test('046 single sign-on: the phone of another person than was expected sets none', async () => {
     const { client, person, idToken } = await signedIn()
     const tab = new Tab()
     const other = await enrolled({ push: false })
@@ -87,7 +87,7 @@ describe('334 the cookie', () => {
     expect(await idTokenOf(client, await tab.login(person))).toMatchObject({ sub: person.tokenId })
   })
 
-  test('334 of nine clients the eight newest keep theirs', async () => {
+  test('334 single sign-on: of nine clients the eight newest keep theirs', async () => {
     await registerClient()
     const person = await enrolled({ push: false })
     const tab = new Tab()
@@ -111,7 +111,7 @@ describe('334 the cookie', () => {
     expect(await silently(tab, { client_id: 'client-3' })).toEqual(granted())
   })
 
-  test('334 what means nothing any more is let go at the next login', async () => {
+  test('334 single sign-on: what means nothing any more is let go at the next login', async () => {
     const client = await registerClient()
     const person = await enrolled({ push: false })
     const tab = new Tab(new Map([['__Host-sso-AAAAAAAA', '1.nonsense']]))
@@ -121,7 +121,7 @@ describe('334 the cookie', () => {
     ])
   })
 
-  test('334 the longest names, every scope and the longest alias still fit', async () => {
+  test('334 single sign-on: the longest names, every scope and the longest alias still fit', async () => {
     const domain = `${['a'.repeat(63), 'b'.repeat(63), 'c'.repeat(63), 'd'.repeat(57)].join('.')}.ex`
     const scopes = ['identity:full', 'identity:age_over_18', 'identity:age_over_21']
     const more = ['identity:age_over_25', 'identity:age_range', 'identity:is_eu_citizen']
@@ -147,7 +147,7 @@ describe('334 the cookie', () => {
     })
   })
 
-  test('334, 348 never the photo: it is given at the login, and asked of the phone again', async () => {
+  test('334, 348 single sign-on: never the photo: it is given at the login, and asked of the phone again', async () => {
     const photo = new Uint8Array([
       ...utf8('RIFF'),
       ...[44, 0, 0, 0],
@@ -178,7 +178,7 @@ describe('334 the cookie', () => {
     expect(second).not.toHaveProperty('picture')
   })
 
-  test('348 under the name of another client it is nothing', async () => {
+  test('348 single sign-on: under the name of another client it is nothing', async () => {
     const { person, tab } = await signedIn()
     await registerClient({}, {}, CINEMA)
     await tab.login(person, { client_id: CINEMA, scope: 'openid identity:age_over_18' })
@@ -203,7 +203,7 @@ describe('334 the cookie', () => {
     ['another version', (value) => value.replace(/^1\./, '2.')],
     ['empty', () => ''],
     ['of 8 KiB', (value) => value + 'A'.repeat(8192)],
-  ])('334 altered (%s): nothing', async (_, alter) => {
+  ])('334 single sign-on: altered (%s): nothing', async (_, alter) => {
     const { tab } = await signedIn()
     const value = alter(tab.cookies.get(BAR_COOKIE) ?? '')
     const altered = new Tab(new Map([...tab.cookies, [BAR_COOKIE, value]]))
@@ -211,7 +211,7 @@ describe('334 the cookie', () => {
     expect(pageId(await altered.authorize({ max_age: '10000' }))).toBe(START)
   })
 
-  test('334 sent twice, it is nothing: somebody has set one of them', async () => {
+  test('334 single sign-on: sent twice, it is nothing: somebody has set one of them', async () => {
     const { tab } = await signedIn()
     const value = tab.cookies.get(BAR_COOKIE)
     const query = new URLSearchParams(await authorizationParameters({ prompt: 'none' }))
@@ -221,7 +221,7 @@ describe('334 the cookie', () => {
     expect(landingOf(answer)).toEqual(refusal('login_required'))
   })
 
-  test('334 no other box of ours passes for it: the cookie of the pages, a ticket, a code', async () => {
+  test('334 single sign-on: no other box of ours passes for it: the cookie of the pages, a ticket, a code', async () => {
     const { tab } = await signedIn()
     const ticket = formIn((await tab.authorize()).body, '/login/address').ticket ?? ''
     const { code = '' } = (await silently(tab)).parameters
@@ -236,7 +236,7 @@ describe('334 the cookie', () => {
     }
   })
 
-  test('348 it is a bearer value: whoever holds it has the session, for its client and scopes and no longer', async () => {
+  test('348 single sign-on: it is a bearer value: whoever holds it has the session, for its client and scopes and no longer', async () => {
     const { client, tab, person } = await signedIn()
     const stolen = tab.cookies.get(BAR_COOKIE) ?? ''
     const thief = new Tab(new Map([[BAR_COOKIE, stolen]]))

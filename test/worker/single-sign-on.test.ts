@@ -37,8 +37,8 @@ function loginOf(code: string | undefined): string {
 
 /* ---- prompt=none ---- */
 
-describe('348 prompt=none', () => {
-  test('348 the same client and scopes: a code without page and push, same sub and auth_time', async () => {
+describe('348 single sign-on: prompt=none', () => {
+  test('348 single sign-on: the same client and scopes: a code without page and push, same sub and auth_time', async () => {
     const client = await registerClient()
     const person = await enrolled()
     const tab = new Tab()
@@ -64,7 +64,7 @@ describe('348 prompt=none', () => {
     expect((await person.pending()).body.sessions ?? (await person.pending()).body).toEqual([])
   })
 
-  test('348 fewer scopes: only their claims, in every token', async () => {
+  test('348 single sign-on: fewer scopes: only their claims, in every token', async () => {
     const { client, tab } = await signedIn()
     const landing = await silently(tab, { scope: 'openid identity:age_over_18' })
     const { body } = await redeem(client, landing.parameters.code)
@@ -79,7 +79,7 @@ describe('348 prompt=none', () => {
     expect(await silently(tab)).toEqual(granted())
   })
 
-  test('348 only openid: nothing but who it is', async () => {
+  test('348 single sign-on: only openid: nothing but who it is', async () => {
     const { client, person, tab } = await signedIn()
     const { body } = await redeem(
       client,
@@ -92,34 +92,37 @@ describe('348 prompt=none', () => {
     ['one more', 'openid identity:name identity:age_over_18 identity:nationality'],
     ['another instead', 'openid identity:date_of_birth'],
     ['what follows from one that was granted', 'openid identity:age_over_21'],
-  ])('348 the same client, more scopes (%s): consent_required', async (_, scope) => {
-    const { tab } = await signedIn()
-    const requests = watchObjects()
-    expect(await silently(tab, { scope })).toEqual(refusal('consent_required'))
-    expect(requests).toEqual([])
-  })
+  ])(
+    '348 single sign-on: the same client, more scopes (%s): consent_required',
+    async (_, scope) => {
+      const { tab } = await signedIn()
+      const requests = watchObjects()
+      expect(await silently(tab, { scope })).toEqual(refusal('consent_required'))
+      expect(requests).toEqual([])
+    },
+  )
 
-  test('348 more by the claims parameter is more: consent_required', async () => {
+  test('348 single sign-on: more by the claims parameter is more: consent_required', async () => {
     const { tab } = await signedIn({ scope: 'openid identity:age_over_18' })
     const claims = JSON.stringify({ userinfo: { name: { essential: true } } })
     const asked = { scope: 'openid identity:age_over_18', claims }
     expect(await silently(tab, asked)).toEqual(refusal('consent_required'))
   })
 
-  test('348 what the person took out stays out: consent_required', async () => {
+  test('348 single sign-on: what the person took out stays out: consent_required', async () => {
     const { client, tab } = await signedIn({}, {}, ['identity:age_over_18'])
     expect(await silently(tab)).toEqual(refusal('consent_required'))
     const less = await silently(tab, { scope: 'openid identity:age_over_18' })
     expect(await idTokenOf(client, less)).not.toHaveProperty('name')
   })
 
-  test('348 offline_access that was not granted: consent_required', async () => {
+  test('348 single sign-on: offline_access that was not granted: consent_required', async () => {
     const { tab } = await signedIn({}, { offline_access: true })
     const asked = { scope: 'openid identity:name offline_access' }
     expect(await silently(tab, asked)).toEqual(refusal('consent_required'))
   })
 
-  test('348 offline_access that was granted: a line of refresh tokens of its own', async () => {
+  test('348 single sign-on: offline_access that was granted: a line of refresh tokens of its own', async () => {
     const scope = 'openid identity:name offline_access'
     const { client, tab } = await signedIn({ scope }, { offline_access: true })
     const { body } = await redeem(client, (await silently(tab, { scope })).parameters.code)
@@ -128,7 +131,7 @@ describe('348 prompt=none', () => {
     expect(n).toBe(2)
   })
 
-  test('348 another client: login_required, and the first goes on', async () => {
+  test('348 single sign-on: another client: login_required, and the first goes on', async () => {
     const { tab } = await signedIn()
     await registerClient({}, { name: 'Cinema' }, CINEMA)
     const requests = watchObjects()
@@ -137,7 +140,7 @@ describe('348 prompt=none', () => {
     expect(await silently(tab)).toEqual(granted())
   })
 
-  test('348, 31 without a session: login_required, nothing is stored, a state of 128 characters comes back', async () => {
+  test('348, 031 single sign-on: without a session: login_required, nothing is stored, a state of 128 characters comes back', async () => {
     await registerClient()
     const state = 'x'.repeat(128)
     const objects = await listDurableObjectIds(env.LOGIN_SESSION)
@@ -147,7 +150,7 @@ describe('348 prompt=none', () => {
     expect(await listDurableObjectIds(env.LOGIN_SESSION)).toHaveLength(objects.length)
   })
 
-  test('348, 244 after revocation: login_required at once', async () => {
+  test('348, 244 single sign-on: after revocation: login_required at once', async () => {
     const { person, tab } = await signedIn()
     const revoked = await operator('POST', '/revoke', { tokenId: person.tokenId, reason: 'lost' })
     expect(revoked.status).toBe(200)
@@ -156,7 +159,7 @@ describe('348 prompt=none', () => {
     expect(requests).toEqual([])
   })
 
-  test('348 after the seal was revoked by its issuer: login_required', async () => {
+  test('348 single sign-on: after the seal was revoked by its issuer: login_required', async () => {
     const { person, tab } = await signedIn()
     const list = await revocationList(1, [person.seal.fingerprint])
     const put = await operator('PUT', '/operator/revocation-list', { revocationList: list })
@@ -164,7 +167,7 @@ describe('348 prompt=none', () => {
     expect(await silently(tab)).toEqual(refusal('login_required'))
   })
 
-  test('348 after the seal has expired: login_required', async () => {
+  test('348 single sign-on: after the seal has expired: login_required', async () => {
     const { person, tab } = await signedIn()
     await env.DB.prepare('UPDATE enrollment SET expires_at = ? WHERE token_id = ?')
       .bind(Math.floor(Date.now() / 1000) - 1, person.tokenId)
@@ -172,7 +175,7 @@ describe('348 prompt=none', () => {
     expect(await silently(tab)).toEqual(refusal('login_required'))
   })
 
-  test('348 after the person enrolled a new phone: the old approval is no longer good', async () => {
+  test('348 single sign-on: after the person enrolled a new phone: the old approval is no longer good', async () => {
     const { person, tab } = await signedIn()
     await env.DB.prepare("UPDATE enrollment SET enrollment_id = 'another' WHERE token_id = ?")
       .bind(person.tokenId)
@@ -180,7 +183,7 @@ describe('348 prompt=none', () => {
     expect(await silently(tab)).toEqual(refusal('login_required'))
   })
 
-  test('348 after the service was disabled: no redirect here, and login_required where its registration is remembered', async () => {
+  test('348 single sign-on: after the service was disabled: no redirect here, and login_required where its registration is remembered', async () => {
     const { tab } = await signedIn()
     // As another isolate would do it: this one goes on remembering the registration for a minute.
     await env.DB.prepare('UPDATE service SET enabled = 0').run()
@@ -191,13 +194,13 @@ describe('348 prompt=none', () => {
     expect(answer.headers.has('Location')).toBe(false)
   })
 
-  test('33 a level that the session does not reach: unmet_authentication_requirements', async () => {
+  test('033 single sign-on: a level that the session does not reach: unmet_authentication_requirements', async () => {
     const { tab } = await signedIn()
     await registerClient({ min_trust_level: 3 })
     expect(await silently(tab)).toEqual(refusal('unmet_authentication_requirements'))
   })
 
-  test('31 prompt=none is the only answer: a session does not make "none login" good', async () => {
+  test('031 single sign-on: prompt=none is the only answer: a session does not make "none login" good', async () => {
     const { tab } = await signedIn()
     expect(await silently(tab, { prompt: 'none login' })).toEqual(refusal('invalid_request'))
   })
@@ -223,8 +226,8 @@ describe('348 prompt=none', () => {
 
 /* ---- what a code from the cookie is ---- */
 
-describe('348 a code from the cookie', () => {
-  test('70, 73 is redeemed once; a replay kills what came of it, and not the session or the first login', async () => {
+describe('348 single sign-on: a code from the cookie', () => {
+  test('070, 073 single sign-on: is redeemed once; a replay kills what came of it, and not the session or the first login', async () => {
     const { client, tab } = await signedIn()
     const { code } = (await silently(tab)).parameters
     const { body: tokens } = await redeem(client, code)
@@ -275,7 +278,7 @@ describe('348 a code from the cookie', () => {
     expect(await dumpObject(object)).toBe('')
   })
 
-  test('48 no phone can do anything with the object of an answer from the cookie', async () => {
+  test('048 single sign-on: no phone can do anything with the object of an answer from the cookie', async () => {
     const { client, tab, person } = await signedIn()
     const { code } = (await silently(tab)).parameters
     const { status, body } = await person.claim(loginOf(code))
@@ -283,7 +286,7 @@ describe('348 a code from the cookie', () => {
     expect((await redeem(client, code)).status).toBe(200)
   })
 
-  test('332 is audited with one row, which says that no phone was asked', async () => {
+  test('332 single sign-on: is audited with one row, which says that no phone was asked', async () => {
     const { client, tab } = await signedIn()
     const { code } = (await silently(tab, { scope: 'openid identity:age_over_18' })).parameters
     const rows = () => loginAudit(loginOf(code))
@@ -311,13 +314,13 @@ describe('348 a code from the cookie', () => {
 /* ---- hints and age ---- */
 
 describe('id_token_hint with prompt=none', () => {
-  test('46 the right person: a code', async () => {
+  test('046 single sign-on: the right person: a code', async () => {
     const { client, tab, idToken } = await signedIn()
     const landing = await silently(tab, { id_token_hint: idToken })
     expect(await idTokenOf(client, landing)).toMatchObject({ sub: claimsOf(idToken).sub })
   })
 
-  test('46 another person: login_required', async () => {
+  test('046 single sign-on: another person: login_required', async () => {
     const { client, tab } = await signedIn()
     const other = new Tab()
     const { parameters } = await other.login(await enrolled({ push: false }))
@@ -326,7 +329,7 @@ describe('id_token_hint with prompt=none', () => {
     expect(hinted).toEqual(refusal('login_required'))
   })
 
-  test('46 expired but genuine: counts', async () => {
+  test('046 single sign-on: expired but genuine: counts', async () => {
     // The isolate may remember keys of an earlier test; this makes those of this one.
     await send('GET', '/health')
     const { tab, idToken } = await signedIn({}, { id_token_ttl: 60 })
@@ -335,13 +338,13 @@ describe('id_token_hint with prompt=none', () => {
     expect(await silently(tab, { id_token_hint: idToken })).toEqual(granted())
   })
 
-  test('46 nobody is logged in by the hint alone', async () => {
+  test('046 single sign-on: nobody is logged in by the hint alone', async () => {
     const { idToken } = await signedIn()
     const alone = await silently(new Tab(), { id_token_hint: idToken })
     expect(alone).toEqual(refusal('login_required'))
   })
 
-  test('46 of another client, or altered: invalid_request', async () => {
+  test('046 single sign-on: of another client, or altered: invalid_request', async () => {
     const { tab, idToken } = await signedIn()
     await registerClient({}, {}, CINEMA)
     const foreign = await silently(tab, { client_id: CINEMA, id_token_hint: idToken })
@@ -350,7 +353,7 @@ describe('id_token_hint with prompt=none', () => {
     expect(await silently(tab, { id_token_hint: altered })).toEqual(refusal('invalid_request'))
   })
 
-  test('46 with max_age and another person in the cookie: the phone is asked', async () => {
+  test('046 single sign-on: with max_age and another person in the cookie: the phone is asked', async () => {
     const { client, tab } = await signedIn()
     const { parameters } = await new Tab().login(await enrolled({ push: false }))
     const { body } = await redeem(client, parameters.code)
@@ -360,7 +363,7 @@ describe('id_token_hint with prompt=none', () => {
 })
 
 describe('max_age', () => {
-  test('32 10000: no second login, the same sub and auth_time', async () => {
+  test('032 single sign-on: 10000: no second login, the same sub and auth_time', async () => {
     const client = await registerClient()
     const person = await enrolled({ push: false })
     const tab = new Tab()
@@ -375,7 +378,7 @@ describe('max_age', () => {
     expect(first.auth_time).toEqual(expect.any(Number))
   })
 
-  test('32 1, two seconds later: the phone is asked, auth_time is later', async () => {
+  test('032 single sign-on: 1, two seconds later: the phone is asked, auth_time is later', async () => {
     const { client, person, tab, idToken } = await signedIn()
     later(2)
     expect(pageId(await tab.authorize({ max_age: '1' }))).toBe(START)
@@ -383,7 +386,7 @@ describe('max_age', () => {
     expect(Number(second.auth_time)).toBeGreaterThanOrEqual(Number(claimsOf(idToken).auth_time) + 2)
   })
 
-  test('32 0: the phone is asked even in the second of the approval', async () => {
+  test('032 single sign-on: 0: the phone is asked even in the second of the approval', async () => {
     const { client, person, tab, idToken } = await signedIn()
     expect(pageId(await tab.authorize({ max_age: '0' }))).toBe(START)
     expect(await silently(tab, { max_age: '0' })).toEqual(refusal('login_required'))
@@ -392,7 +395,7 @@ describe('max_age', () => {
     expect(Number(second.auth_time)).toBeGreaterThan(Number(claimsOf(idToken).auth_time))
   })
 
-  test('32 with prompt=none: to the second', async () => {
+  test('032 single sign-on: with prompt=none: to the second', async () => {
     const { tab, idToken } = await signedIn()
     later(100 - (Math.floor(Date.now() / 1000) - Number(claimsOf(idToken).auth_time)))
     expect(await silently(tab, { max_age: '100' })).toEqual(granted())
@@ -405,13 +408,13 @@ describe('max_age', () => {
     ['another client', { client_id: CINEMA }],
     ['prompt=login', { prompt: 'login' }],
     ['prompt=consent', { prompt: 'consent' }],
-  ])('348 young enough, but %s: the phone is asked', async (_, changes) => {
+  ])('348 single sign-on: young enough, but %s: the phone is asked', async (_, changes) => {
     const { tab } = await signedIn()
     await registerClient({}, {}, CINEMA)
     expect(pageId(await tab.authorize({ max_age: '10000', ...changes }))).toBe(START)
   })
 
-  test('348 an answer from the cookie does not begin its eight hours again', async () => {
+  test('348 single sign-on: an answer from the cookie does not begin its eight hours again', async () => {
     const { tab } = await signedIn()
     later(4 * 3600)
     expect(await silently(tab)).toEqual(granted())
@@ -425,7 +428,7 @@ describe('max_age', () => {
 
 describe('prompt that asks', () => {
   test.each(['login', 'consent', 'select_account', 'login consent'])(
-    '348 %s: always the phone, and a new auth_time',
+    '348 single sign-on: %s: always the phone, and a new auth_time',
     async (prompt) => {
       const { client, person, tab, idToken } = await signedIn()
       later(5)
@@ -443,14 +446,14 @@ describe('prompt that asks', () => {
     },
   )
 
-  test('348 nothing of these: the phone is asked, whatever the cookie holds', async () => {
+  test('348 single sign-on: nothing of these: the phone is asked, whatever the cookie holds', async () => {
     const { tab } = await signedIn()
     expect(pageId(await tab.authorize())).toBe(START)
   })
 })
 
-describe('42 two clients in one browser', () => {
-  test('42 interleaved, each with its own session: no mix of address, scopes, client', async () => {
+describe('042 single sign-on: two clients in one browser', () => {
+  test('042 single sign-on: interleaved, each with its own session: no mix of address, scopes, client', async () => {
     const bar = await registerClient()
     const cinema = await registerClient(
       { redirect_uris: ['http://127.0.0.1:8790/cinema'] },

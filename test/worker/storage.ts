@@ -173,14 +173,22 @@ export function dumpObject(
   })
 }
 
-/** Everything that all objects hold, each with its id. */
-export async function dumpObjects(): Promise<Record<string, string>> {
+/** The ids of all objects so far, those of earlier tests among them: no reset takes them off the list. */
+export async function knownObjects(): Promise<ReadonlySet<string>> {
+  const lists = [env.LOGIN_SESSION, env.PHONE_INBOX].map((namespace) =>
+    listDurableObjectIds(namespace as DurableObjectNamespace),
+  )
+  return new Set((await Promise.all(lists)).flat().map(String))
+}
+
+/** Everything that objects hold which are not in `known`, each with its id. */
+export async function dumpObjects(known: ReadonlySet<string>): Promise<Record<string, string>> {
   const dump: Record<string, string> = {}
   for (const id of await listDurableObjectIds(env.LOGIN_SESSION)) {
-    dump[`login ${id}`] = await dumpObject(env.LOGIN_SESSION.get(id))
+    if (!known.has(String(id))) dump[`login ${id}`] = await dumpObject(env.LOGIN_SESSION.get(id))
   }
   for (const id of await listDurableObjectIds(env.PHONE_INBOX)) {
-    dump[`inbox ${id}`] = await dumpObject(env.PHONE_INBOX.get(id))
+    if (!known.has(String(id))) dump[`inbox ${id}`] = await dumpObject(env.PHONE_INBOX.get(id))
   }
   return dump
 }

@@ -5,6 +5,7 @@ import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { toBase64url } from '../../src/bytes.ts'
 import { AUTHORIZATION_ERRORS, descriptionOf } from '../../src/oidc/authorization-error.ts'
 import { oidcStore } from '../../src/oidc/store.ts'
+import { trustListsOf } from '../../src/seal/store.ts'
 import { workerWith } from './other-worker.ts'
 import { DESCRIPTION, landed, landedAt, loggedIn, redeemAs, rowsIn } from './redeemed.ts'
 import {
@@ -477,7 +478,7 @@ describe('the code', () => {
   })
 
   test('073 token: a grant that died first begins no family of refresh tokens', async () => {
-    const store = oidcStore(env.DB)
+    const store = oidcStore(env.DB, trustListsOf(env.DB, []))
     const family = { familyId: 'family', grantId: 'grant', startedAt: 1, expiresAt: now() + 100 }
     await store.kill('grant', now() + 100, now())
     await store.beginFamily(family)

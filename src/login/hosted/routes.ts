@@ -2,14 +2,14 @@
 import { type Context, Hono } from 'hono'
 import { toBase64url } from '../../bytes.ts'
 import type { Config } from '../../config.ts'
-import { isSubset } from '../../disclosure/scopes.ts'
 import { addressBucket } from '../../http/address.ts'
 import { BODY_LIMIT, readForm } from '../../http/body.ts'
 import { only } from '../../http/method.ts'
 import { isOwnNavigation, isTopLevel } from '../../http/navigation.ts'
 import { htmlPage, type Page } from '../../http/page.ts'
 import type { Parameters } from '../../http/parameters.ts'
-import { ceilingOf } from '../../services/service.ts'
+import type { TrustLists } from '../../seal/store.ts'
+import type { Service } from '../../services/service.ts'
 import { loginId } from '../conclusion.ts'
 import type { Asked, DoorName, Doors, Onward } from '../door.ts'
 import type { LoginSessionObject } from '../object.ts'
@@ -27,8 +27,11 @@ import { readTypedTokenId } from './typed.ts'
 export interface HostedHouse {
   readonly config: Config
   readonly db: D1Database
+  readonly trust: TrustLists
   readonly start: StartHouse
   readonly doors: Doors
+  /** The service as it was a moment ago. */
+  readonly recallService: (serviceId: string) => Promise<Service | undefined>
   readonly sessionOf: (sessionId: string) => DurableObjectStub<LoginSessionObject> | undefined
   /** An id that no login has had. */
   readonly newSessionId: () => string
@@ -56,6 +59,9 @@ export function hostedRoutes(house: HostedHouse): Hono {
   return app
 }
 
+/** What a form of ours holds beside its ticket is short, even when every character of it is escaped. */
+const LONGEST_TICKET = BODY_LIMIT.page - 4096
+
 /** The first page: nothing is stored yet, everything is in its ticket. */
 export function loginShower(house: HostedHouse): ShowLogin {
   return async (request, asked, hint) => {
@@ -64,6 +70,8 @@ export function loginShower(house: HostedHouse): ShowLogin {
     const browser = await browserOf(request.headers.get('Cookie'), house.random(16))
     const ticket = { sessionId: house.newSessionId(), asked, requestedAt: house.now() }
     const sealed = await sealTicket(house.config.master, ticket, browser.hash, house.random(12))
+    // Better refused now than by the form that would have to carry it.
+    if (sealed.length > LONGEST_TICKET) return show(house, endPage('error-request'))
     const tokenId = readTypedTokenId(hint ?? '') ?? ''
     const page = startPage({ asked, ticket: sealed, tokenId })
     return show(house, page, browser.setCookie === null ? [] : [browser.setCookie])
@@ -87,12 +95,12 @@ async function address(house: HostedHouse, c: Context): Promise<Response> {
   if (!success) return show(house, endPage('login-limited'), [], { 'Retry-After': '60' })
 
   const login = await loginId(sessionId)
-  const standing = await standingOf(house.db, tokenId, asked.service.id, login)
+  const standing = await standingOf(house.db, house.trust, tokenId, asked.service.id, login)
   const { service, enrollment, loginEnded } = standing
   // The object is gone with its outcome, and a browser may forget that it was there: a login never begins a second time.
   if (loginEnded) return show(house, endPage('login-completed'))
   // What was asked ten minutes ago must still be allowed: the registry is asked at every step.
-  if (!service?.enabled || !isSubset(asked.scopes, ceilingOf(service))) {
+  if (service === undefined || !house.doors[asked.door].allows(asked, service)) {
     return show(house, endPage('error-client'))
   }
   // A number that can't log in gets a login that nobody can approve: the page looks the same.
@@ -142,12 +150,17 @@ async function cancel(house: HostedHouse, c: Context): Promise<Response> {
   const session = house.sessionOf(ticket.sessionId)
   const abandoned = (await session?.abandon(browser.hash)) ?? { act: 'unknown' }
   const done = await isDone(browser.cookies, ticket.sessionId)
-  if (abandoned.act === 'unknown' && !done) {
-    // Nobody typed a number, so there is no object: the way back is the same.
-    const onward = house.doors[ticket.asked.door].refuse(ticket.asked, 'cancelled')
-    if (onward !== null) return leave(house, step, { act: 'onward', onward })
-  }
-  return leave(house, step, abandoned)
+  const onward = abandoned.act === 'unknown' && !done ? await wayBack(house, ticket) : null
+  return leave(house, step, onward === null ? abandoned : { act: 'onward', onward })
+}
+
+/** Where a login leads that is cancelled before anybody typed a number, so that there is no object to ask. */
+async function wayBack(house: HostedHouse, { asked }: Ticket): Promise<Onward | null> {
+  const service = await house.recallService(asked.service.id)
+  const door = house.doors[asked.door]
+  return service !== undefined && door.allows(asked, service)
+    ? door.refuse(asked, 'cancelled')
+    : null
 }
 
 interface Step {

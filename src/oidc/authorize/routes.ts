@@ -41,6 +41,7 @@ export interface AuthorizeHouse {
   readonly showLogin: (request: Request, asked: Asked, hint: string | null) => Promise<Response>
   /** Gives what was granted once more, without a phone. login/ hands it in. */
   readonly resume: (asked: Asked, granted: Granted, browser: string) => Promise<Onward | null>
+  readonly startLimit: RateLimit
   /** Unix seconds. */
   readonly now: () => number
   readonly random: (length: number) => Uint8Array<ArrayBuffer>
@@ -130,6 +131,9 @@ async function answerFromCookie(
   )
   if (verdict !== 'yes') return refuse(verdict)
   const { tokenId, enrollmentId, trustLevel, authTime, sid, claims } = session.grant
+  // Each answer is an object and an audit row: no more of them from one session than logins from one address.
+  const { success } = await house.startLimit.limit({ key: `session ${sid}` })
+  if (!success) return refuse('temporarily_unavailable')
   const standing = await house.store.standing(tokenId, clientId)
   if (!isStanding(standing, enrollmentId, house.now())) return refuse('login_required')
 

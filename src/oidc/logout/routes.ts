@@ -3,7 +3,7 @@ import { type Context, Hono } from 'hono'
 import { toBase64url } from '../../bytes.ts'
 import type { Config } from '../../config.ts'
 import { readForm } from '../../http/body.ts'
-import { expiredCookie, type HostCookieName, readCookies } from '../../http/cookies.ts'
+import { expiredCookie, type HostCookieName } from '../../http/cookies.ts'
 import { only } from '../../http/method.ts'
 import { isOwnNavigation, isTopLevel } from '../../http/navigation.ts'
 import { htmlPage, type Page } from '../../http/page.ts'
@@ -16,7 +16,7 @@ import { type Hint, hintOf } from '../hint.ts'
 import { errorPage, logoutConfirmPage, logoutDonePage } from '../pages.ts'
 import { PATHS } from '../paths.ts'
 import { askedByAddress } from '../posted-request.ts'
-import { openSso, SSO_COOKIE_PREFIX, type SsoSession } from '../sso.ts'
+import { type SsoSession, ssoCookiesIn } from '../sso.ts'
 import type { ClientSession, OidcStore } from '../store.ts'
 import {
   type LogoutRequest,
@@ -158,13 +158,8 @@ async function end(
 
 /** The sessions that this browser holds, of every client. */
 async function sessionsIn({ config, now }: LogoutHouse, c: Context): Promise<readonly Kept[]> {
-  const cookies = readCookies(c.req.raw.headers.get('Cookie'), SSO_COOKIE_PREFIX)
-  const kept: Kept[] = []
-  for (const [name, value] of cookies) {
-    const session = await openSso(config.master, name, value, now())
-    if (session !== undefined) kept.push({ name: name as HostCookieName, session })
-  }
-  return kept
+  const cookies = await ssoCookiesIn(config.master, c.req.raw.headers.get('Cookie'), now())
+  return cookies.flatMap(({ name, session }) => (session === undefined ? [] : [{ name, session }]))
 }
 
 /** Not a person's own doing, as far as we can see (5-security 99). */

@@ -8,7 +8,7 @@ import { keepsPromise } from '../pkce.ts'
 import { FAMILY_ID_BYTES, familyEnd, sealRefreshToken } from '../refresh-token.ts'
 import { SSO_SECONDS } from '../sso.ts'
 import type { TokenErrorCode } from '../token-error.ts'
-import type { Form, GrantType, Redeemed, TokenHouse } from './grant-type.ts'
+import type { ClientService, Form, GrantType, Redeemed, TokenHouse } from './grant-type.ts'
 
 interface PresentedCode extends ReadCode {
   readonly code: string
@@ -30,7 +30,7 @@ async function redeem(
   house: TokenHouse,
   code: PresentedCode,
   form: Form,
-  client: OidcClient,
+  { oidc: client }: ClientService,
 ): Promise<Result<Redeemed, TokenErrorCode>> {
   const redirectUri = form.get('redirect_uri')
   if (redirectUri !== code.redirectUri || !matchesRedirectUri(client, redirectUri)) {

@@ -6,6 +6,7 @@
 import type { MasterSecret } from '../../keys/master-secret.ts'
 import type { Result } from '../../result.ts'
 import type { OidcClient } from '../../services/oidc-client.ts'
+import type { Service } from '../../services/service.ts'
 import type { Grant } from '../grant.ts'
 import type { OidcStore } from '../store.ts'
 import type { TokenErrorCode } from '../token-error.ts'
@@ -18,6 +19,8 @@ export interface TokenHouse {
     claims: Readonly<Record<string, unknown>>,
     alg: OidcClient['id_token_signed_response_alg'],
   ) => Promise<string>
+  /** Throws when no token could be signed now: nothing is spent for that. */
+  readonly readyToSign: () => Promise<unknown>
   /** Spends a code in the object of its login; `undefined` when it buys nothing. login/ hands it in. */
   readonly redeem: (
     sessionId: string,
@@ -42,6 +45,12 @@ export interface Bearer {
   readonly clientId: string
   readonly tokenId: string
   readonly enrollmentId: string
+  readonly trustLevel: 1 | 2 | 3
+}
+
+/** A service that is an OpenID Connect client. */
+export interface ClientService extends Service {
+  readonly oidc: OidcClient
 }
 
 /** What tokens are made from. */
@@ -67,6 +76,6 @@ export interface GrantType<Presented extends Bearer> {
     house: TokenHouse,
     presented: Presented,
     form: Form,
-    client: OidcClient,
+    service: ClientService,
   ): Promise<Result<Redeemed, TokenErrorCode>>
 }

@@ -3,12 +3,13 @@ import { isStanding } from '../../login/store.ts'
 import { ok, type Result, refuse } from '../../result.ts'
 import { type ClientCredentials, isAuthenticated } from '../../services/authenticate.ts'
 import type { OidcClient } from '../../services/oidc-client.ts'
+import type { Service } from '../../services/service.ts'
 import { ACCESS_TOKEN_SECONDS, sealAccessToken } from '../access-token.ts'
 import { allowedNow } from '../grant.ts'
 import { encryptIdToken, idTokenClaims } from '../id-token.ts'
 import type { TokenErrorCode } from '../token-error.ts'
 import { codeGrant } from './code-grant.ts'
-import type { Bearer, Form, GrantType, Redeemed, TokenHouse } from './grant-type.ts'
+import type { Bearer, ClientService, Form, GrantType, Redeemed, TokenHouse } from './grant-type.ts'
 import { refreshGrant } from './refresh-grant.ts'
 
 /** The success answer of RFC 6749 section 5.1 with OpenID Connect Core section 3.1.3.3. */
@@ -65,15 +66,23 @@ async function run<Presented extends Bearer>(
   if (!(await isAuthenticated(standing.service, credentials, house.now()))) {
     return refuse('invalid_client')
   }
-  const { service } = standing
-  if (service?.oidc === undefined) return refuse('invalid_client')
+  const service = clientOf(standing.service)
+  if (service === undefined) return refuse('invalid_client')
   if (text === undefined) return refuse('invalid_request')
   if (presented === undefined || presented.clientId !== clientId) return refuse('invalid_grant')
   if (!isStanding(standing, presented.enrollmentId, house.now())) return refuse('invalid_grant')
 
-  const redeemed = await grant.redeem(house, presented, form, service.oidc)
+  // The operator may demand more by now than the person's seal could give.
+  if (presented.trustLevel < service.oidc.min_trust_level) return refuse('invalid_grant')
+
+  await house.readyToSign()
+  const redeemed = await grant.redeem(house, presented, form, service)
   if (!redeemed.ok) return redeemed
   return issue(house, service.oidc, allowedNow(redeemed.value, service))
+}
+
+function clientOf(service: Service | undefined): ClientService | undefined {
+  return service?.oidc === undefined ? undefined : { ...service, oidc: service.oidc }
 }
 
 /** The tokens for what was redeemed. */

@@ -1,7 +1,6 @@
 import { ok, type Result, refuse } from '../../result.ts'
-import type { OidcClient } from '../../services/oidc-client.ts'
 import { ACCESS_TOKEN_SECONDS } from '../access-token.ts'
-import { claimsWithin } from '../grant.ts'
+import { allowedNow, claimsWithin } from '../grant.ts'
 import {
   familyEnd,
   judgeRefresh,
@@ -11,7 +10,7 @@ import {
 } from '../refresh-token.ts'
 import { disclosuresOf } from '../scope.ts'
 import type { TokenErrorCode } from '../token-error.ts'
-import type { Bearer, Form, GrantType, Redeemed, TokenHouse } from './grant-type.ts'
+import type { Bearer, ClientService, Form, GrantType, Redeemed, TokenHouse } from './grant-type.ts'
 
 type PresentedToken = RefreshTokenContent & Bearer
 
@@ -22,8 +21,8 @@ export const refreshGrant: GrantType<PresentedToken> = {
   async read({ master }, token) {
     const content = await openRefreshToken(master, token)
     if (content === undefined) return undefined
-    const { clientId, tokenId, enrollmentId } = content.grant
-    return { ...content, clientId, tokenId, enrollmentId }
+    const { clientId, tokenId, enrollmentId, trustLevel } = content.grant
+    return { ...content, clientId, tokenId, enrollmentId, trustLevel }
   },
   redeem,
 }
@@ -32,12 +31,10 @@ async function redeem(
   house: TokenHouse,
   token: PresentedToken,
   form: Form,
-  client: OidcClient,
+  service: ClientService,
 ): Promise<Result<Redeemed, TokenErrorCode>> {
-  if (!client.offline_access) return refuse('unauthorized_client')
-  // The operator may demand more by now than the person's seal could give.
-  if (token.grant.trustLevel < client.min_trust_level) return refuse('invalid_grant')
-  const scope = narrowed(token.grant.scope, form.get('scope'))
+  if (!service.oidc.offline_access) return refuse('unauthorized_client')
+  const scope = narrowed(allowedNow(token.grant, service).scope, form.get('scope'))
   if (scope === undefined) return refuse('invalid_scope')
   const generation = await nextGeneration(house, token)
   if (generation === undefined) return refuse('invalid_grant')

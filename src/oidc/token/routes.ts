@@ -65,7 +65,10 @@ async function answer(house: TokenRoutesHouse, c: Context): Promise<Response> {
   return tokenError(answered.reason, { basic })
 }
 
-/** Counts a failed authentication by client and address: the client itself is never locked out (5-security 66). */
+/**
+ * Counts a failed authentication by client and address, and by address alone, so that a new client_id is no new start. The
+ * client itself is never locked out (5-security 66).
+ */
 async function mayFail(
   { config, failureLimit }: TokenRoutesHouse,
   c: Context,
@@ -73,8 +76,9 @@ async function mayFail(
 ): Promise<boolean> {
   const address = addressBucket(c.req.raw.headers, config.clientAddressHeader)
   try {
-    const { success } = await failureLimit.limit({ key: `${clientId.slice(0, 64)} ${address}` })
-    return success
+    const keys = [`${clientId.slice(0, 64)} ${address}`, address]
+    const limited = await Promise.all(keys.map((key) => failureLimit.limit({ key })))
+    return limited.every(({ success }) => success)
   } catch {
     // A limiter that is down closes no token endpoint (5-security 257).
     return true

@@ -44,8 +44,8 @@ async function userinfo(house: UserinfoHouse, c: Context): Promise<Response> {
     house.store.isDead(grantId),
   ])
   const { service } = standing
-  const stands = service !== undefined && isStanding(standing, enrollmentId, house.now())
-  if (dead || !stands) return bearerError('invalid_token')
+  const stands = isStanding(standing, enrollmentId, house.now())
+  if (dead || !stands || service?.oidc === undefined) return bearerError('invalid_token')
   if (!scope.split(' ').includes('openid')) return bearerError('insufficient_scope')
   return json({ ...allowedNow(content, service).claims, sub })
 }

@@ -25,7 +25,7 @@ export function random12(): Uint8Array {
 
 /** A table of keys in memory with the rule of the unique index, and a ring over it. */
 export function house(stored: StoredKey[] = []) {
-  const state = { time: NOW, loads: 0, fail: false }
+  const state = { time: NOW, loads: 0, fail: false, removed: [] as string[] }
   const memory = new Map<string, KeySnapshot>()
   const ringOf = (of: MasterSecret): KeyRing =>
     keyRing({
@@ -43,6 +43,7 @@ export function house(stored: StoredKey[] = []) {
         )
         if (!taken) stored.push(key)
       },
+      isRemoved: async (kid) => state.removed.includes(kid),
       random12,
       memory,
     })

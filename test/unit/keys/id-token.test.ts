@@ -96,6 +96,14 @@ describe('id_token_hint: a genuine one', () => {
     expect(await ring.readIdToken(await forge({ payload: old }))).toEqual({ ...CLAIMS, ...old })
   })
 
+  it('325 251 is refused at once when its key was removed, though the ring remembers it', async () => {
+    const jws = await forge({ by: keys.retired })
+    state.removed.push(keys.retired.publicJwk.kid)
+    await expectRefused(jws)
+    state.removed.pop()
+    expect(await ring.readIdToken(jws)).toEqual(CLAIMS)
+  })
+
   it('is refused by the ring of another deployment', async () => {
     const other = house([await p256Key(), rows.rs256, rows.push]).ring
     expect(await other.readIdToken(await forge())).toBe(undefined)

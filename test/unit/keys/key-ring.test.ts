@@ -407,12 +407,12 @@ describe('key ring', () => {
     await expect(without.signToken({})).rejects.toThrow('unwrap_failed')
   })
 
-  it('327 reads the database once in 300 seconds', async () => {
+  it('327 reads the database once a minute', async () => {
     const { ring, state } = house([await p256Key(), rsa, await p256Key('active', 'push')])
     for (let i = 0; i < 500; i++) await ring.tokenJwks()
     await ring.signToken({})
     expect(state.loads).toBe(1)
-    state.time += 299
+    state.time += 59
     await ring.tokenJwks()
     expect(state.loads).toBe(1)
     state.time += 1

@@ -14,6 +14,7 @@ const content: CodeContent = {
   enrollmentId: 'enr_1',
   grantId: 'AAAAAAAAAAAAAAAAAAAAAA',
   clientId: 'bar-le-central',
+  trustLevel: 2,
   redirectUri: 'https://bar-le-central.fr/callback?a=b',
   codeChallenge: 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM',
   issuedAt: 1_705_312_800,

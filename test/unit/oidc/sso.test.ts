@@ -222,12 +222,21 @@ describe('what it may answer', () => {
 })
 
 describe('how many there are', () => {
-  const cookie = (number: number) => ({ name: `c${number}`, session: { issuedAt: now + number } })
+  const cookie = (number: number, bytes = 500) => ({
+    name: `__Host-c${number}` as const,
+    bytes,
+    session: { issuedAt: now + number },
+  })
 
   test('334 the eight newest stay', () => {
     const ten = [3, 9, 1, 7, 5, 2, 8, 4, 6, 0].map(cookie)
-    expect([...overflow(ten)].sort()).toEqual(['c0', 'c1'])
-    expect(overflow(ten.filter(({ name }) => name > 'c1'))).toEqual([])
+    expect([...overflow(ten)].sort()).toEqual(['__Host-c0', '__Host-c1'])
+    expect(overflow(ten.filter(({ name }) => name > '__Host-c1'))).toEqual([])
     expect(overflow([])).toEqual([])
+  })
+
+  test('334 and no more than fit together into 10 KiB, the newest first', () => {
+    const long = [0, 1, 2, 3].map((number) => cookie(number, 3500))
+    expect([...overflow(long)].sort()).toEqual(['__Host-c0', '__Host-c1'])
   })
 })

@@ -128,6 +128,7 @@ describe('the next attempt', () => {
         latestDeadline: START + 40_000 + LONGEST_ATTEMPT_MS,
         wrongCodes: 0,
       },
+      earlier: [{ ...started.addressee, nonce: started.attempt.nonce }],
     })
   })
 
