@@ -178,6 +178,8 @@ function oidcHouse(house: House, hosted: HostedHouse, redeem: OidcHouse['redeem'
       const where = { browser, requestedAt: millis() }
       return object.resume(asked, { tokenId, thumbprint: null }, where, granted)
     },
+    noteRefusal: (where, reason, service) =>
+      audit.line({ event: 'refused', where, reason, service }),
     noteReplay: (what, { clientId, grantId }) =>
       audit.record({ event: 'replayed', service: clientId, grant: grantId, what }),
     tellClients: (sessions) =>

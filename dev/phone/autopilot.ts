@@ -31,6 +31,8 @@ type Kept = {
   readonly fcmToken: string
 }
 
+/** How often the phone looks for logins that rang nowhere, in milliseconds. */
+const LOOK_EVERY = 2000
 /** How long a quick person looks at a prompt, in milliseconds. */
 const REACTION = 900
 
@@ -39,13 +41,39 @@ export async function startAutopilot(options: AutopilotOptions): Promise<Autopil
   const { fcm, log = () => {} } = options
   const { phone, fcmToken } = (await wake(options)) ?? (await enroll(options))
   const seen = new Set<string>()
-  const stop = fcm.subscribe(fcmToken, ({ data }) => {
-    answer(phone, data, seen).then(log, (fault) => log(`autopilot: ${fault}`))
+  const tell = (fault: unknown) => log(`autopilot: ${fault}`)
+  const unsubscribe = fcm.subscribe(fcmToken, ({ data }) => {
+    answerPush(phone, data, seen).then(log, tell)
   })
+  // A phone that lies open is not bound to be rung: pushes are few a day, and a developer signs in more often.
+  const timer = setInterval(() => look(phone, seen, log).catch(tell), LOOK_EVERY)
+  const stop = () => {
+    clearInterval(timer)
+    unsubscribe()
+  }
   return { tokenId: DEMO_TOKEN_ID, stop }
 }
 
-async function answer(
+/** Answers what waits and was not pushed. */
+async function look(phone: Phone, seen: Set<string>, log: (line: string) => void): Promise<void> {
+  const pending = await phone.pending()
+  if (!pending.ok) return
+  for (const { sessionId, expiresAt } of pending.body) {
+    if (isNew(seen, sessionId, Math.floor(Date.parse(expiresAt) / 1000))) {
+      log(await answer(phone, sessionId))
+    }
+  }
+}
+
+/** Whether this attempt was not met yet; a new code for the same login comes with a new deadline. */
+function isNew(seen: Set<string>, sessionId: string, deadline: number): boolean {
+  const attempt = `${sessionId} ${deadline}`
+  if (seen.has(attempt)) return false
+  seen.add(attempt)
+  return true
+}
+
+async function answerPush(
   phone: Phone,
   data: Readonly<Record<string, string>>,
   seen: Set<string>,
@@ -53,10 +81,11 @@ async function answer(
   const opened = await phone.openPush(data)
   if (opened.kind !== 'prompt') return `autopilot: push ${opened.kind}`
   const { sessionId, exp } = opened.prompt
-  // A new code for the same login comes with a new deadline.
-  const attempt = `${sessionId} ${exp}`
-  if (seen.has(attempt)) return 'autopilot: the same push again'
-  seen.add(attempt)
+  if (!isNew(seen, sessionId, Number(exp))) return 'autopilot: the same login again'
+  return answer(phone, sessionId)
+}
+
+async function answer(phone: Phone, sessionId: string): Promise<string> {
   const claim = await phone.claim(sessionId)
   if (!claim.ok) return `autopilot: claim answered ${claim.code}`
   const { service, scopes, otp } = claim.body

@@ -71,7 +71,12 @@ export type AuditEvent =
     }
   | { readonly event: 'service_told'; readonly service: string; readonly outcome: string }
   | { readonly event: 'push_failed'; readonly reason: string }
-  | { readonly event: 'refused'; readonly where: string; readonly reason: string }
+  | {
+      readonly event: 'refused'
+      readonly where: string
+      readonly reason: string
+      readonly service?: string | undefined
+    }
 
 /** Events that are kept as rows; the rest are lines only. */
 const KEPT: ReadonlySet<AuditEvent['event']> = new Set<AuditEvent['event']>([

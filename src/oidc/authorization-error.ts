@@ -32,11 +32,19 @@ export type AuthorizationError = keyof typeof DESCRIPTIONS
 export const AUTHORIZATION_ERRORS = Object.keys(DESCRIPTIONS) as readonly AuthorizationError[]
 
 /** A success or an error of the authorization endpoint. */
-export type AuthorizationAnswer = { readonly code: string } | { readonly error: AuthorizationError }
+export type AuthorizationAnswer =
+  | { readonly code: string }
+  | {
+      readonly error: AuthorizationError
+      /** The parameter at fault: a name of ours, never a text of the request. */
+      readonly parameter?: string | null
+    }
 
-/** The text of `error_description` for `error`. */
-export function descriptionOf(error: AuthorizationError): string {
-  return DESCRIPTIONS[error]
+/** The text of `error_description` for `error`, and for the `parameter` at fault where one can be named. */
+export function descriptionOf(error: AuthorizationError, parameter: string | null = null): string {
+  return error === 'invalid_request' && parameter !== null
+    ? `The parameter ${parameter} is missing, repeated or malformed.`
+    : DESCRIPTIONS[error]
 }
 
 /**
@@ -50,7 +58,7 @@ export function authorizationParameters(
   const result =
     'code' in answer
       ? { code: answer.code }
-      : { error: answer.error, error_description: DESCRIPTIONS[answer.error] }
+      : { error: answer.error, error_description: descriptionOf(answer.error, answer.parameter) }
   return { ...result, ...(state === null ? {} : { state }), iss: issuer }
 }
 

@@ -60,6 +60,8 @@ export type RequestFault =
   | {
       readonly kind: 'redirect'
       readonly error: AuthorizationError
+      /** The parameter at fault, where one can be named. */
+      readonly parameter: string | null
       readonly redirectUri: string
       readonly responseMode: ResponseMode
       readonly state: string | null
@@ -104,6 +106,19 @@ const CHECKS = {
   idTokenHint: readIdTokenHint,
 } satisfies Readonly<Record<string, (question: Question) => Reading<unknown>>>
 
+/** The parameter that each check reads; the others name no single one. */
+const PARAMETERS: Readonly<Record<string, string>> = {
+  state: 'state',
+  nonce: 'nonce',
+  responseType: 'response_type',
+  responseMode: 'response_mode',
+  codeChallenge: 'code_challenge',
+  prompts: 'prompt',
+  maxAge: 'max_age',
+  claims: 'claims',
+  idTokenHint: 'id_token_hint',
+} satisfies Partial<Readonly<Record<keyof typeof CHECKS, string>>>
+
 type Read = {
   readonly [Check in keyof typeof CHECKS]: Extract<
     ReturnType<(typeof CHECKS)[Check]>,
@@ -141,19 +156,27 @@ export function readAuthorizationRequest(
   const question = { parameters, service, client }
   const read = readInOrder(question)
   if (!read.ok) {
-    return refuse({ kind: 'redirect', error: read.reason, redirectUri, ...wayBack(question) })
+    return refuse({ kind: 'redirect', ...read.reason, redirectUri, ...wayBack(question) })
   }
   return ok(requestOf(question, redirectUri, read.value))
 }
 
-function readInOrder(question: Question): Reading<Read> {
+function readInOrder(
+  question: Question,
+): Result<Read, { readonly error: AuthorizationError; readonly parameter: string | null }> {
   const read = new Map<string, unknown>()
   for (const [name, check] of Object.entries(CHECKS)) {
     const result: Reading<unknown> = check(question)
-    if (!result.ok) return result
+    if (!result.ok) return refuse({ error: result.reason, parameter: parameterOf(name, question) })
     read.set(name, result.value)
   }
   return ok(Object.fromEntries(read) as Read)
+}
+
+/** The parameter that a check is about; of those that came twice, the first we know. */
+function parameterOf(check: string, { parameters: { repeated } }: Question): string | null {
+  if (check === 'repeated') return KNOWN_PARAMETERS.find((name) => repeated.has(name)) ?? null
+  return PARAMETERS[check] ?? null
 }
 
 function requestOf(

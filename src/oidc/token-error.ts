@@ -16,6 +16,17 @@ const TOKEN_ERROR = {
 
 export type TokenErrorCode = keyof typeof TOKEN_ERROR
 
+/** Why a token request is refused: `error` is the answer, `why` is for the log, in words of ours. */
+export interface TokenFault {
+  readonly error: TokenErrorCode
+  readonly why: string
+}
+
+/** The fault for `error`. */
+export function tokenFault(error: TokenErrorCode, why: string): TokenFault {
+  return { error, why }
+}
+
 /**
  * The answer for `code`. `basic`: the client used HTTP Basic, so a 401 must name that scheme (RFC 6749 section 5.2);
  * otherwise the body is the same for every way to fail (5-security 57). `status` overrides the usual one, for a body that

@@ -228,7 +228,7 @@ describe('320 the product', () => {
   )
 })
 
-test('330 config: the platform writes no line of its own about a request, whose query would be in it', () => {
+it('330 config: the platform writes no line of its own about a request, whose query would be in it', () => {
   const settings = readFileSync(new URL('../../wrangler.toml', import.meta.url), 'utf8')
   expect(settings).toMatch(/^\[observability\.logs\]\nenabled = true\ninvocation_logs = false$/m)
 })

@@ -213,23 +213,36 @@ describe('what every page is', () => {
 })
 
 describe('the number that is typed', () => {
-  test.each([
-    '',
-    '   ',
-    'nonsense',
-    '1'.repeat(200),
-    '"><script>alert(1)</script>',
-    'é'.repeat(32),
-  ])('181 hosted: %j is none: the same page, nothing begun', async (typed) => {
-    const start = await tab.authorize()
-    const answer = await tab.type(start, typed)
-    expectPage(answer, 400, 'login-start')
-    expect(answer.body).toContain('role="alert"')
-    expect(answer.body).not.toContain('<script>')
-    expect(await objectIds()).toEqual(before)
-    // What was typed stays in its field, and the right number may follow.
-    expect(formIn(answer.body, '/login/address').tokenId).toBe(typed)
-    expect(pageId(await tab.type(answer, person.tokenId))).toBe('login-pushing')
+  test.each(['   ', 'nonsense', '1'.repeat(200), '"><script>alert(1)</script>', 'é'.repeat(32)])(
+    '181 hosted: %j is none: the same page, nothing begun',
+    async (typed) => {
+      const start = await tab.authorize()
+      const answer = await tab.type(start, typed)
+      expectPage(answer, 400, 'login-start')
+      expect(answer.body).toContain('role="alert"')
+      expect(answer.body).not.toContain('<script>')
+      expect(await objectIds()).toEqual(before)
+      // What was typed stays in its field, and the right number may follow.
+      expect(formIn(answer.body, '/login/address').tokenId).toBe(typed)
+      expect(pageId(await tab.type(answer, person.tokenId))).toBe('login-pushing')
+    },
+  )
+
+  test('357 hosted: who mistyped may type another number, on the waiting page and on the next', async () => {
+    const waiting = await tab.begin(crypto.randomUUID())
+    const { sessionId } = waitingIn(waiting)
+    const form = /<form method="post" action="([^"]*)" id="other-number">/.exec(waiting.body)
+    expect(form?.[1]).toBe('/login/address')
+    const { ticket = '' } = formIn(waiting.body, '/login/cancel')
+    const start = await tab.send('POST', '/login/address', { ticket, tokenId: '' })
+    expectPage(start, 200, 'login-start')
+    expect(start.body).not.toContain('role="alert"')
+    const second = await tab.type(start, person.tokenId)
+    expectPage(second, 200, 'login-pushing')
+    expect(await storedLogin(sessionId)).toMatchObject({
+      attempt: { number: 2 },
+      addressee: { tokenId: person.tokenId },
+    })
   })
 
   test('181 hosted: look-alike letters, trailing dots and controls are no number', async () => {

@@ -4,7 +4,9 @@ import { env } from 'cloudflare:workers'
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { sha256, toBase64url } from '../../src/bytes.ts'
 import { OPERATOR_TOKEN } from './bindings.ts'
+import { redeem, registerClient, Tab, userinfo } from './relying-party.ts'
 import {
+  type Answer,
   type Bar,
   connect,
   enrolled,
@@ -50,6 +52,52 @@ function lines(event?: string): Line[] {
   })
   return event === undefined ? parsed : parsed.filter((line) => line.event === event)
 }
+
+/** What was refused by the OpenID Connect door since the last look, with the request id of each answer. */
+function refusals(): Line[] {
+  const found = lines('refused')
+  written = []
+  return found
+}
+
+test('330 logs: each refusal of the OpenID Connect door is one line with its reason, request id and nothing of the request', async () => {
+  const client = await registerClient({ offline_access: true }, {}, 'a-client')
+  const person = await enrolled({ push: false })
+  const request = { client_id: client.clientId }
+  const { parameters } = await new Tab().login(person, request)
+  const tab = new Tab()
+  const refused = async (answer: Promise<Answer>, line: Line) => {
+    written = []
+    const requestId = (await answer).headers.get('X-Request-Id')
+    expect(refusals()).toEqual([{ at: expect.any(String), event: 'refused', requestId, ...line }])
+  }
+  const service = 'a-client'
+  await refused(tab.authorize({ client_id: 'nobody' }), {
+    ...{ where: 'authorize', reason: 'error-client' },
+  })
+  await refused(tab.authorize({ ...request, code_challenge: undefined }), {
+    ...{ where: 'authorize', reason: 'invalid_request code_challenge', service },
+  })
+  await refused(tab.authorize({ ...request, id_token_hint: 'a.b.c' }), {
+    ...{ where: 'authorize', reason: 'invalid_request id_token_hint', service },
+  })
+  const wrong = { Authorization: `Basic ${btoa('a-client:wrong')}` }
+  await refused(redeem(client, parameters.code, {}, wrong), {
+    ...{ where: 'token', reason: 'invalid_client client authentication' },
+  })
+  await refused(redeem(client, parameters.code, { code_verifier: 'x'.repeat(43) }), {
+    ...{ where: 'token', reason: 'invalid_grant code_verifier', service },
+  })
+  await refused(redeem(client, 'nonsense'), {
+    ...{ where: 'token', reason: 'invalid_grant code unknown', service },
+  })
+  await refused(userinfo('nonsense'), {
+    ...{ where: 'userinfo', reason: 'invalid_token unknown or ended' },
+  })
+  await refused(tab.send('GET', '/oidc/end-session?id_token_hint=a.b.c'), {
+    ...{ where: 'logout', reason: 'id_token_hint' },
+  })
+})
 
 /** The audit rows of `event`, without those of the world's own beginning. */
 async function rows(event: string): Promise<{ at: number; once: string | null; detail: Line }[]> {

@@ -30,9 +30,10 @@ export function startPage({ asked, ticket, tokenId }: Carried, fault = false): P
       <form method="post" action="/login/address">
         ${hidden({ ticket, after: '0' })}
         <label for="token-id">Your IDToken number</label>
+        <p class="hint" id="where">Your phone shows it on the first screen of its IDToken app.</p>
         <input id="token-id" name="tokenId" value="${tokenId}" autocomplete="username" autocapitalize="off"
           spellcheck="false" maxlength="80" required
-          ${fault ? html`aria-invalid="true" aria-describedby="fault"` : ''}>
+          aria-describedby="${fault ? 'fault where' : 'where'}" ${fault ? html`aria-invalid="true"` : ''}>
         ${fault ? html`<p id="fault" role="alert">Copy the number from your phone: 32 letters and digits, with or without dashes.</p>` : ''}
         <button>Send to my phone</button>
       </form>
@@ -73,6 +74,7 @@ export function waitPage(
         }</p>
         <div id="login-code">${codeFigures(code)}</div>
         <p id="timer" role="timer" aria-live="off">This code is good for <span id="left">${left}</span> seconds.</p>
+        <p class="hint" id="no-push">Nothing on your phone? Open its IDToken app.</p>
         <p id="status" role="status"></p>
         <p id="warning" role="status" class="visually-hidden"></p>
       </div>
@@ -84,6 +86,7 @@ export function waitPage(
         ${hidden({ ticket, tokenId, after })}
         <button class="secondary">Get a new code</button>
       </form>
+      ${otherNumberForm(ticket)}
       ${cancelForm(ticket)}`,
   }
 }
@@ -105,6 +108,7 @@ export function againPage(
         ${hidden({ ticket, tokenId, after: String(after) })}
         <button autofocus>${failed ? 'Try again' : 'Get a new code'}</button>
       </form>
+      ${otherNumberForm(ticket)}
       ${cancelForm(ticket)}`,
   }
 }
@@ -161,6 +165,15 @@ function targetOf({ returnTo }: Asked): readonly string[] {
 
 function domainOf({ origin }: Asked): Html {
   return html`<p class="hint">${new URL(origin).host}</p>`
+}
+
+/** Leads to the first page again: a mistyped number must not cost the person the login. */
+function otherNumberForm(ticket: string): Html {
+  return html`
+    <form method="post" action="/login/address" id="other-number">
+      ${hidden({ ticket, tokenId: '' })}
+      <button class="secondary">Use another number</button>
+    </form>`
 }
 
 function cancelForm(ticket: string): Html {

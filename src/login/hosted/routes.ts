@@ -86,7 +86,8 @@ async function address(house: HostedHouse, c: Context): Promise<Response> {
   const typed = form.values.get('tokenId') ?? ''
   const tokenId = readTypedTokenId(typed)
   const carried = { asked, ticket: form.values.get('ticket') ?? '', tokenId: tokenId ?? typed }
-  if (tokenId === undefined) return show(house, startPage(carried, true))
+  // No number at all: the person wants to type another one. The field itself never sends an empty one.
+  if (tokenId === undefined) return show(house, startPage(carried, typed !== ''))
 
   if (await isDone(browser.cookies, sessionId)) return show(house, endPage('login-completed'))
   if (house.now() >= requestedAt + REQUEST_MS) return show(house, endPage('login-over'))

@@ -12,6 +12,7 @@ const main = document.querySelector('main')
 const say = (id, title, text) => {
   main.id = id
   heading.textContent = title
+  document.title = title
   status.textContent = text
 }
 const end = performance.now() + Number(login.dataset.left) * 1000
@@ -39,6 +40,7 @@ const connect = () => {
     } else if (event.type === 'claimed') {
       clearInterval(timer)
       document.getElementById('timer').hidden = true
+      document.getElementById('no-push').hidden = true
       say('login-claimed', 'Continue on your phone', 'Phone connected')
     } else if (event.type === 'push_failed') {
       say('login-push-failed', "We couldn't reach your phone", 'Open the IDToken app on your phone.')

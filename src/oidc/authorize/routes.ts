@@ -27,6 +27,7 @@ import { hintOf } from '../hint.ts'
 import { type ErrorPage, errorPage } from '../pages.ts'
 import { PATHS } from '../paths.ts'
 import { askedByAddress } from '../posted-request.ts'
+import type { NoteRefusal } from '../refusal.ts'
 import { mayAnswer, openSso, type SsoSession, ssoCookieName } from '../sso.ts'
 import type { OidcStore } from '../store.ts'
 
@@ -42,6 +43,7 @@ export interface AuthorizeHouse {
   /** Gives what was granted once more, without a phone. login/ hands it in. */
   readonly resume: (asked: Asked, granted: Granted, browser: string) => Promise<Onward | null>
   readonly startLimit: RateLimit
+  readonly noteRefusal: NoteRefusal
   /** Unix seconds. */
   readonly now: () => number
   readonly random: (length: number) => Uint8Array<ArrayBuffer>
@@ -77,13 +79,23 @@ async function authorize(
   const service = clientId === undefined ? undefined : await house.recallService(clientId)
   const read = readAuthorizationRequest(parameters, service)
   if (!read.ok) {
-    if (read.reason.kind === 'page') return showError(house, read.reason.page)
-    return sendBack(house, read.reason, read.reason.error, service)
+    const { reason } = read
+    if (reason.kind === 'page') {
+      await house.noteRefusal('authorize', reason.page, service?.serviceId)
+      return showError(house, reason.page)
+    }
+    const { error, parameter } = reason
+    await house.noteRefusal('authorize', `${error} ${parameter ?? ''}`.trim(), service?.serviceId)
+    return leave(house, onwardTo(house.config.issuer, reason, { error, parameter }), service)
   }
   if (service === undefined) return showError(house, 'error-client')
   const request = read.value
   const expected = await expectedSubs(house, request)
-  if (!expected.ok) return sendBack(house, request, expected.reason, service)
+  if (!expected.ok) {
+    await house.noteRefusal('authorize', `${expected.reason} id_token_hint`, service.serviceId)
+    const error = { error: expected.reason, parameter: 'id_token_hint' }
+    return leave(house, onwardTo(house.config.issuer, request, error), service)
+  }
 
   const silent = request.prompts.includes('none')
   if (silent || (request.maxAge !== null && request.prompts.length === 0)) {

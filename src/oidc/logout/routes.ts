@@ -16,6 +16,7 @@ import { type Hint, hintOf } from '../hint.ts'
 import { errorPage, logoutConfirmPage, logoutDonePage } from '../pages.ts'
 import { PATHS } from '../paths.ts'
 import { askedByAddress } from '../posted-request.ts'
+import type { NoteRefusal } from '../refusal.ts'
 import { type SsoSession, ssoCookiesIn } from '../sso.ts'
 import type { ClientSession, OidcStore } from '../store.ts'
 import {
@@ -30,6 +31,7 @@ export interface LogoutHouse {
   readonly config: Config
   readonly store: OidcStore
   readonly recallService: (clientId: string) => Promise<Service | undefined>
+  readonly noteRefusal: NoteRefusal
   /** The payload of an id_token of ours, however old; see `KeyRing.readIdToken`. */
   readonly readIdToken: (jws: string) => Promise<Readonly<Record<string, unknown>> | undefined>
   /** Tells the clients of `sessions`; bounded, and never throws. */
@@ -54,11 +56,11 @@ export function logoutRoutes(house: LogoutHouse): Hono {
     })
     .post(PATHS.endSession, async (c) => {
       const form = await readForm(c.req.raw, undefined, ['state'])
-      if (!form.ok) return show(house, errorPage('error-logout'))
+      if (!form.ok) return refuse(house, form.reason)
       const confirmation = form.value.values.get('confirmation')
       if (confirmation !== undefined) return confirmed(house, c, confirmation)
       const again = askedByAddress(house.config.issuer, PATHS.endSession, form.value)
-      return again ?? show(house, errorPage('error-logout'))
+      return again ?? refuse(house, 'too long')
     })
     .all(PATHS.endSession, only('GET, HEAD, POST'))
   return app
@@ -70,13 +72,13 @@ async function endSession(
   parameters: Parameters | undefined,
 ): Promise<Response> {
   if (!isTopLevel(c.req.raw.headers)) return forbid(house)
-  if (parameters === undefined) return show(house, errorPage('error-logout'))
+  if (parameters === undefined) return refuse(house, 'malformed')
   const hint = await readHint(house, parameters)
   const named = hint === 'invalid' ? undefined : namedClient(parameters, hint)
-  if (hint === 'invalid' || !named?.ok) return show(house, errorPage('error-logout'))
+  if (hint === 'invalid' || !named?.ok) return refuse(house, 'id_token_hint')
   const service = named.value === null ? undefined : await house.recallService(named.value)
   const read = readLogoutRequest(parameters, hint, service)
-  if (!read.ok) return show(house, errorPage('error-logout'))
+  if (!read.ok) return refuse(house, 'post_logout_redirect_uri or state', service?.serviceId)
   const request = read.value
 
   const kept = await sessionsIn(house, c)
@@ -160,6 +162,11 @@ async function end(
 async function sessionsIn({ config, now }: LogoutHouse, c: Context): Promise<readonly Kept[]> {
   const cookies = await ssoCookiesIn(config.master, c.req.raw.headers.get('Cookie'), now())
   return cookies.flatMap(({ name, session }) => (session === undefined ? [] : [{ name, session }]))
+}
+
+async function refuse(house: LogoutHouse, why: string, service?: string): Promise<Response> {
+  await house.noteRefusal('logout', why, service)
+  return show(house, errorPage('error-logout'))
 }
 
 /** Not a person's own doing, as far as we can see (5-security 99). */

@@ -7,7 +7,7 @@ import type { Kept } from '../door.ts'
 import { keepsPromise } from '../pkce.ts'
 import { FAMILY_ID_BYTES, familyEnd, sealRefreshToken } from '../refresh-token.ts'
 import { SSO_SECONDS } from '../sso.ts'
-import type { TokenErrorCode } from '../token-error.ts'
+import { type TokenFault, tokenFault } from '../token-error.ts'
 import type { ClientService, Form, GrantType, Redeemed, TokenHouse } from './grant-type.ts'
 
 interface PresentedCode extends ReadCode {
@@ -31,13 +31,13 @@ async function redeem(
   code: PresentedCode,
   form: Form,
   { oidc: client }: ClientService,
-): Promise<Result<Redeemed, TokenErrorCode>> {
+): Promise<Result<Redeemed, TokenFault>> {
   const redirectUri = form.get('redirect_uri')
   if (redirectUri !== code.redirectUri || !matchesRedirectUri(client, redirectUri)) {
-    return refuse('invalid_grant')
+    return refuse(tokenFault('invalid_grant', 'redirect_uri'))
   }
   if (!(await keepsPromise(code.codeChallenge, form.get('code_verifier')))) {
-    return refuse('invalid_grant')
+    return refuse(tokenFault('invalid_grant', 'code_verifier'))
   }
   const now = house.now()
   const answer = isAlive(code, now)
@@ -45,7 +45,7 @@ async function redeem(
     : undefined
   if (answer?.kept === undefined) {
     await killGrant(house, code)
-    return refuse('invalid_grant')
+    return refuse(tokenFault('invalid_grant', 'code spent or too late'))
   }
   const kept: Kept = JSON.parse(answer.kept)
   const { grant, nonce, idTokenClaims } = kept

@@ -8,8 +8,9 @@ import type { Result } from '../../result.ts'
 import type { OidcClient } from '../../services/oidc-client.ts'
 import type { Service } from '../../services/service.ts'
 import type { Grant } from '../grant.ts'
+import type { NoteRefusal } from '../refusal.ts'
 import type { OidcStore } from '../store.ts'
-import type { TokenErrorCode } from '../token-error.ts'
+import type { TokenFault } from '../token-error.ts'
 
 export interface TokenHouse {
   readonly issuer: string
@@ -27,6 +28,7 @@ export interface TokenHouse {
     clientId: string,
     code: string,
   ) => Promise<Readonly<Record<string, string>> | undefined>
+  readonly noteRefusal: NoteRefusal
   /** Notes a token or code that came again. */
   readonly noteReplay: (
     what: 'code' | 'refresh_token',
@@ -77,5 +79,5 @@ export interface GrantType<Presented extends Bearer> {
     presented: Presented,
     form: Form,
     service: ClientService,
-  ): Promise<Result<Redeemed, TokenErrorCode>>
+  ): Promise<Result<Redeemed, TokenFault>>
 }

@@ -7,7 +7,7 @@ import type { Service } from '../../services/service.ts'
 import { ACCESS_TOKEN_SECONDS, sealAccessToken } from '../access-token.ts'
 import { allowedNow } from '../grant.ts'
 import { encryptIdToken, idTokenClaims } from '../id-token.ts'
-import type { TokenErrorCode } from '../token-error.ts'
+import { type TokenFault, tokenFault } from '../token-error.ts'
 import { codeGrant } from './code-grant.ts'
 import type { Bearer, ClientService, Form, GrantType, Redeemed, TokenHouse } from './grant-type.ts'
 import { refreshGrant } from './refresh-grant.ts'
@@ -23,7 +23,10 @@ export interface TokenAnswer {
   readonly scope: string
 }
 
-type TokenResult = Result<TokenAnswer, TokenErrorCode>
+type TokenResult = Result<TokenAnswer, TokenFault>
+
+/** One fault for every way not to be the client (5-security 57). */
+const UNKNOWN_CLIENT = tokenFault('invalid_client', 'client authentication')
 
 /** The grant types, in the order of discovery. */
 const GRANTS = [runner(codeGrant), runner(refreshGrant)]
@@ -40,8 +43,9 @@ export async function answerTokenRequest(
   if (grant !== undefined) return grant.run(house, credentials, form)
   // Who calls comes first: a stranger learns nothing of what is supported.
   const { service } = await house.store.standing('', credentials.clientId)
-  if (!(await isAuthenticated(service, credentials, house.now()))) return refuse('invalid_client')
-  return refuse(name === undefined ? 'invalid_request' : 'unsupported_grant_type')
+  if (!(await isAuthenticated(service, credentials, house.now()))) return refuse(UNKNOWN_CLIENT)
+  const error = name === undefined ? 'invalid_request' : 'unsupported_grant_type'
+  return refuse(tokenFault(error, 'grant_type'))
 }
 
 function runner<Presented extends Bearer>(grant: GrantType<Presented>) {
@@ -64,16 +68,24 @@ async function run<Presented extends Bearer>(
   // One question to D1 for client and person; without a readable code there is no person to ask about.
   const standing = await house.store.standing(presented?.tokenId ?? '', clientId)
   if (!(await isAuthenticated(standing.service, credentials, house.now()))) {
-    return refuse('invalid_client')
+    return refuse(UNKNOWN_CLIENT)
   }
   const service = clientOf(standing.service)
-  if (service === undefined) return refuse('invalid_client')
-  if (text === undefined) return refuse('invalid_request')
-  if (presented === undefined || presented.clientId !== clientId) return refuse('invalid_grant')
-  if (!isStanding(standing, presented.enrollmentId, house.now())) return refuse('invalid_grant')
+  if (service === undefined) return refuse(UNKNOWN_CLIENT)
+  if (text === undefined) return refuse(tokenFault('invalid_request', grant.parameter))
+  if (presented === undefined)
+    return refuse(tokenFault('invalid_grant', `${grant.parameter} unknown`))
+  if (presented.clientId !== clientId) {
+    return refuse(tokenFault('invalid_grant', `${grant.parameter} of another client`))
+  }
+  if (!isStanding(standing, presented.enrollmentId, house.now())) {
+    return refuse(tokenFault('invalid_grant', 'person or service withdrawn'))
+  }
 
   // The operator may demand more by now than the person's seal could give.
-  if (presented.trustLevel < service.oidc.min_trust_level) return refuse('invalid_grant')
+  if (presented.trustLevel < service.oidc.min_trust_level) {
+    return refuse(tokenFault('invalid_grant', 'trust level'))
+  }
 
   await house.readyToSign()
   const redeemed = await grant.redeem(house, presented, form, service)

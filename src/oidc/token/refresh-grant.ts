@@ -9,7 +9,7 @@ import {
   sealRefreshToken,
 } from '../refresh-token.ts'
 import { disclosuresOf } from '../scope.ts'
-import type { TokenErrorCode } from '../token-error.ts'
+import { type TokenFault, tokenFault } from '../token-error.ts'
 import type { Bearer, ClientService, Form, GrantType, Redeemed, TokenHouse } from './grant-type.ts'
 
 type PresentedToken = RefreshTokenContent & Bearer
@@ -32,12 +32,13 @@ async function redeem(
   token: PresentedToken,
   form: Form,
   service: ClientService,
-): Promise<Result<Redeemed, TokenErrorCode>> {
-  if (!service.oidc.offline_access) return refuse('unauthorized_client')
+): Promise<Result<Redeemed, TokenFault>> {
+  if (!service.oidc.offline_access)
+    return refuse(tokenFault('unauthorized_client', 'offline_access'))
   const scope = narrowed(allowedNow(token.grant, service).scope, form.get('scope'))
-  if (scope === undefined) return refuse('invalid_scope')
+  if (scope === undefined) return refuse(tokenFault('invalid_scope', 'scope'))
   const generation = await nextGeneration(house, token)
-  if (generation === undefined) return refuse('invalid_grant')
+  if (generation === undefined) return refuse(tokenFault('invalid_grant', 'refresh family'))
 
   const { familyId, grant, requestedScope } = token
   const content = { familyId, generation, grant, requestedScope, issuedAt: house.now() }

@@ -56,13 +56,13 @@ async function answer(house: TokenRoutesHouse, c: Context): Promise<Response> {
 
   const answered = await answerTokenRequest(house, credentials.value, values)
   if (answered.ok) return json(answered.value)
-  if (
-    answered.reason === 'invalid_client' &&
-    !(await mayFail(house, c, credentials.value.clientId))
-  ) {
-    return tooManyRequests()
-  }
-  return tokenError(answered.reason, { basic })
+  const { error, why } = answered.reason
+  const { clientId } = credentials.value
+  // Who hasn't proved to be a client is not named: a client_id is any text until then.
+  const proven = error === 'invalid_client' ? undefined : clientId
+  await house.noteRefusal('token', `${error} ${why}`, proven)
+  if (proven === undefined && !(await mayFail(house, c, clientId))) return tooManyRequests()
+  return tokenError(error, { basic })
 }
 
 /**

@@ -10,6 +10,7 @@ import { openAccessToken } from '../access-token.ts'
 import type { WebOrigins } from '../cors.ts'
 import { allowedNow } from '../grant.ts'
 import { PATHS } from '../paths.ts'
+import type { NoteRefusal } from '../refusal.ts'
 import type { OidcStore } from '../store.ts'
 import { type BearerErrorKind, bearerError } from '../token-error.ts'
 
@@ -17,6 +18,7 @@ export interface UserinfoHouse {
   readonly master: MasterSecret
   readonly store: OidcStore
   readonly origins: WebOrigins
+  readonly noteRefusal: NoteRefusal
   /** Unix seconds. */
   readonly now: () => number
 }
@@ -35,9 +37,15 @@ export function userinfoRoutes(house: UserinfoHouse): Hono {
 /** The claims are in the token; what the token can't know is asked of D1 (5-security 3.15). */
 async function userinfo(house: UserinfoHouse, c: Context): Promise<Response> {
   const token = await readToken(c)
-  if (!token.ok) return bearerError(token.reason)
+  if (!token.ok) {
+    await house.noteRefusal('userinfo', token.reason)
+    return bearerError(token.reason)
+  }
   const content = await openAccessToken(house.master, token.value, house.now())
-  if (content === undefined) return bearerError('invalid_token')
+  if (content === undefined) {
+    await house.noteRefusal('userinfo', 'invalid_token unknown or ended')
+    return bearerError('invalid_token')
+  }
   const { tokenId, clientId, enrollmentId, grantId, sub, scope } = content
   const [standing, dead] = await Promise.all([
     house.store.standing(tokenId, clientId),
@@ -45,8 +53,15 @@ async function userinfo(house: UserinfoHouse, c: Context): Promise<Response> {
   ])
   const { service } = standing
   const stands = isStanding(standing, enrollmentId, house.now())
-  if (dead || !stands || service?.oidc === undefined) return bearerError('invalid_token')
-  if (!scope.split(' ').includes('openid')) return bearerError('insufficient_scope')
+  if (dead || !stands || service?.oidc === undefined) {
+    const why = dead ? 'grant replayed' : 'person or service withdrawn'
+    await house.noteRefusal('userinfo', `invalid_token ${why}`, clientId)
+    return bearerError('invalid_token')
+  }
+  if (!scope.split(' ').includes('openid')) {
+    await house.noteRefusal('userinfo', 'insufficient_scope', clientId)
+    return bearerError('insufficient_scope')
+  }
   return json({ ...allowedNow(content, service).claims, sub })
 }
 

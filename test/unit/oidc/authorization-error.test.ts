@@ -42,6 +42,13 @@ describe('the parameters of an authorization answer', () => {
     },
   )
 
+  it('020 authorize: an invalid request names the parameter, other errors say enough', () => {
+    expect(descriptionOf('invalid_request', 'code_challenge')).toBe(
+      'The parameter code_challenge is missing, repeated or malformed.',
+    )
+    expect(descriptionOf('invalid_scope', 'scope')).toBe(descriptionOf('invalid_scope'))
+  })
+
   it.each<[AuthorizationAnswer, Readonly<Record<string, string>>]>([
     [{ code: 'c' }, { code: 'c' }],
     [

@@ -94,6 +94,7 @@ const authz = (error: string, more: Partial<Extract<RequestFault, { kind: 'redir
   ok: false,
   reason: {
     kind: 'redirect',
+    parameter: expect.toSatisfy((name: unknown) => name === null || typeof name === 'string'),
     error,
     redirectUri: CALLBACK,
     responseMode: 'query',
@@ -690,5 +691,23 @@ describe('whatever is sent', () => {
         expect(id === undefined || (id === client_id && /^[a-z0-9._-]{1,64}$/.test(id))).toBe(true)
       }),
     )
+  })
+})
+
+describe('the parameter at fault is named', () => {
+  const named: [string, Record<string, string | undefined>, string | null][] = [
+    ['no challenge', { code_challenge: undefined }, 'code_challenge'],
+    ['no response_type', { response_type: undefined }, 'response_type'],
+    ['a long state', { state: 'x'.repeat(4097) }, 'state'],
+    ['a long nonce', { nonce: 'x'.repeat(1025) }, 'nonce'],
+    ['another response_mode', { response_mode: 'fragment' }, 'response_mode'],
+    ['two prompts', { prompt: 'none login' }, 'prompt'],
+    ['a negative max_age', { max_age: '-1' }, 'max_age'],
+    ['claims that are none', { claims: '[' }, 'claims'],
+    ['a hint that is none', { id_token_hint: 'x' }, 'id_token_hint'],
+    ['no openid, which says enough', { scope: 'profile' }, null],
+  ]
+  it.each(named)('%s', (_what, changes, parameter) => {
+    expect(read(changes)).toMatchObject({ ok: false, reason: { kind: 'redirect', parameter } })
   })
 })
