@@ -19,8 +19,9 @@ export function lookOver(page: Page): Promise<string[]> {
     const ids = all('[id]').map(({ id }) => id)
     demand(new Set(ids).size === ids.length, `an id is there twice: ${ids}`)
     for (const element of all('[aria-describedby]')) {
-      const id = element.getAttribute('aria-describedby') ?? ''
-      demand(document.getElementById(id) !== null, `nothing is called ${id}`)
+      for (const id of (element.getAttribute('aria-describedby') ?? '').split(' ')) {
+        demand(document.getElementById(id) !== null, `nothing is called ${id}`)
+      }
     }
     for (const input of all('input:not([type=hidden])')) {
       const { labels, autocomplete } = input as HTMLInputElement
