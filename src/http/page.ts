@@ -129,6 +129,7 @@ main{padding:clamp(1rem,6vw,2.5rem);background:var(--paper);border:1px solid tra
 h1{margin:0 0 1rem;font-size:1.5rem;line-height:1.25}
 h2{margin:2rem 0 .5rem;font-size:1.125rem}
 p,ul,form,details{margin:0 0 1rem}
+form+form{margin-top:-.75rem}
 form:last-child,form:last-child button:last-child{margin-bottom:0}
 small,.hint{font-size:.9375rem;color:var(--faint)}
 a{color:var(--deed)}

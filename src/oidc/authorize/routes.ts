@@ -66,7 +66,13 @@ async function posted(house: AuthorizeHouse, c: Context): Promise<Response> {
   const again = form.ok
     ? askedByAddress(house.config.issuer, PATHS.authorize, form.value)
     : undefined
-  return again ?? showError(house, 'error-request')
+  return again ?? refuseUnread(house)
+}
+
+/** A request of which not even the client can be read. */
+async function refuseUnread(house: AuthorizeHouse): Promise<Response> {
+  await house.noteRefusal('authorize', 'error-request unreadable')
+  return showError(house, 'error-request')
 }
 
 async function authorize(
@@ -74,7 +80,7 @@ async function authorize(
   c: Context,
   parameters: Parameters | undefined,
 ): Promise<Response> {
-  if (parameters === undefined) return showError(house, 'error-request')
+  if (parameters === undefined) return refuseUnread(house)
   const clientId = clientIdOf(parameters)
   const service = clientId === undefined ? undefined : await house.recallService(clientId)
   const read = readAuthorizationRequest(parameters, service)

@@ -39,20 +39,29 @@ async function answer(house: TokenRoutesHouse, c: Context): Promise<Response> {
   const basic = authorization !== undefined
   // Not a form of another type, which is a malformed request: a form that nobody unpacks (5-security 3, 17).
   if (c.req.header('Content-Encoding') !== undefined) {
+    await house.noteRefusal('token', 'invalid_request content encoding')
     return tokenError('invalid_request', { status: 415 })
   }
   const form = await readForm(c.req.raw)
   if (!form.ok) {
+    await house.noteRefusal('token', `invalid_request ${form.reason}`)
     const tooLarge = form.reason === 'payload_too_large'
     return tokenError('invalid_request', tooLarge ? { status: 413 } : {})
   }
   const { values, repeated } = form.value
-  if (PARAMETERS.some((name) => repeated.has(name))) return tokenError('invalid_request')
+  const twice = PARAMETERS.find((name) => repeated.has(name))
+  if (twice !== undefined) {
+    await house.noteRefusal('token', `invalid_request ${twice} twice`)
+    return tokenError('invalid_request')
+  }
   const credentials = readClientCredentials(authorization, {
     client_id: values.get('client_id'),
     client_secret: values.get('client_secret'),
   })
-  if (!credentials.ok) return tokenError(credentials.reason, { basic })
+  if (!credentials.ok) {
+    await house.noteRefusal('token', `${credentials.reason} credentials unreadable`)
+    return tokenError(credentials.reason, { basic })
+  }
 
   const answered = await answerTokenRequest(house, credentials.value, values)
   if (answered.ok) return json(answered.value)
