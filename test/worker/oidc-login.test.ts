@@ -1,7 +1,15 @@
 /** The first whole login by OpenID Connect, as seed 003 tells it. */
 import { createLocalJWKSet, jwtVerify } from 'jose'
 import { expect, test } from 'vitest'
-import { claimsOf, redeem, registerClient, Tab, userinfo } from './relying-party.ts'
+import {
+  approve,
+  claimsOf,
+  landingOf,
+  redeem,
+  registerClient,
+  Tab,
+  userinfo,
+} from './relying-party.ts'
 import { enrolled, ISSUER, send } from './world.ts'
 
 test('oidc: a login with the request and answers of the seed', async () => {
@@ -47,4 +55,50 @@ test('oidc: a login with the request and answers of the seed', async () => {
     name: 'Jean Dupont',
     age_over_18: true,
   })
+})
+
+test('003 seed: the request as it is written there, of a client that may leave PKCE out', async () => {
+  const redirect_uri = 'https://bar-le-central.fr/callback'
+  const client = await registerClient({ redirect_uris: [redirect_uri], require_pkce: false })
+  const person = await enrolled({ push: false })
+  const tab = new Tab()
+  const page = await tab.send(
+    'GET',
+    '/oidc/authorize?response_type=code&client_id=bar-le-central&redirect_uri=https://bar-le-central.fr/callback&scope=openid%20identity:name%20identity:age_over_18&state=random-csrf-token&nonce=random-replay-protection',
+  )
+  const waiting = await tab.type(page, person.tokenId)
+  await approve(person, waiting)
+  const { address, parameters } = landingOf(await tab.press(waiting, '/login/continue'))
+  expect([address, parameters.state]).toEqual([redirect_uri, 'random-csrf-token'])
+  const { status, body } = await redeem(client, parameters.code, {
+    redirect_uri,
+    code_verifier: undefined,
+  })
+  expect([status, body.scope]).toEqual([200, 'openid identity:name identity:age_over_18'])
+})
+
+test('003 seed: discovery says everything that is written there', async () => {
+  const { body } = await send('GET', '/.well-known/openid-configuration')
+  expect(body).toMatchObject({
+    issuer: ISSUER,
+    authorization_endpoint: `${ISSUER}/oidc/authorize`,
+    token_endpoint: `${ISSUER}/oidc/token`,
+    userinfo_endpoint: `${ISSUER}/oidc/userinfo`,
+    jwks_uri: `${ISSUER}/.well-known/jwks.json`,
+    end_session_endpoint: `${ISSUER}/oidc/end-session`,
+    response_types_supported: ['code'],
+  })
+  const listed = {
+    scopes_supported:
+      'openid profile email identity:name identity:date_of_birth identity:nationality identity:age_over_18 identity:age_over_21 identity:trust_level',
+    grant_types_supported: 'authorization_code',
+    subject_types_supported: 'public pairwise',
+    id_token_signing_alg_values_supported: 'ES256',
+    token_endpoint_auth_methods_supported: 'client_secret_basic client_secret_post',
+    claims_supported:
+      'sub name given_name family_name birthdate nationality age_over_18 age_over_21 trust_level',
+  }
+  for (const [member, values] of Object.entries(listed)) {
+    expect(body[member], member).toEqual(expect.arrayContaining(values.split(' ')))
+  }
 })
