@@ -132,9 +132,10 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
   ): Promise<Onward | null> {
     const fixed = { sessionId: sessionIdOf(this.ctx.id), asked, addressee, hosted }
     const now = this.house.now()
-    const { result, sealed } = await this.#prepare(open(fixed, this.#secrets(), now), granted)
+    const secrets = this.#secrets()
+    const { result, sealed } = await this.#prepare(open(fixed, secrets, now), granted)
     const grantedScopes = granted.scopes
-    const session = openApproved(fixed, this.#secrets(), { ...sealed, grantedScopes }, now)
+    const session = openApproved(fixed, secrets, { ...sealed, grantedScopes }, now)
     this.#create(session)
     this.ctx.waitUntil(this.#audit(session))
     await this.ctx.storage.setAlarm(nextLook(session))

@@ -64,7 +64,6 @@ export interface Kept {
   readonly grant: Grant
   readonly nonce: string | null
   readonly idTokenClaims: readonly string[]
-  readonly requestedScope: string
   readonly offlineAccess: boolean
 }
 
@@ -136,7 +135,8 @@ export function oidcDoor(house: OidcDoorHouse): Door {
   }
 }
 
-function allows({ doorState, scopes, minTrustLevel }: Asked, service: Service): boolean {
+/** Whether `service`, as it is registered now, may have what was asked of it before. */
+export function allows({ doorState, scopes, minTrustLevel }: Asked, service: Service): boolean {
   const { redirectUri } = doorState as OidcState
   const { oidc: client, enabled } = service
   return (
@@ -179,9 +179,6 @@ async function finish(
     grant,
     nonce: state.nonce,
     idTokenClaims: state.idTokenClaims,
-    requestedScope: ['openid', ...state.requestedScopes.filter((name) => name !== 'openid')].join(
-      ' ',
-    ),
     offlineAccess: state.offlineAccess,
   }
   const { tokenId, enrollmentId, grantId, clientId, trustLevel } = grant

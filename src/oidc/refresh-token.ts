@@ -32,8 +32,6 @@ export interface RefreshTokenContent {
   /** 0 for the first token of a family. */
   readonly generation: number
   readonly grant: Grant
-  /** The scopes that the authorization request asked for, space separated. */
-  readonly requestedScope: string
   /** Unix seconds. */
   readonly issuedAt: number
 }
@@ -42,7 +40,6 @@ const contentSchema = v.strictObject({
   familyId: sealedText,
   generation: sealedNumber,
   grant: grantSchema,
-  requestedScope: sealedText,
   issuedAt: sealedNumber,
 }) satisfies v.GenericSchema<unknown, RefreshTokenContent>
 
@@ -52,8 +49,8 @@ export async function sealRefreshToken(
   content: RefreshTokenContent,
   random12: Uint8Array,
 ): Promise<string> {
-  const { familyId, generation, grant, requestedScope, issuedAt } = content
-  const plaintext = JSON.stringify({ familyId, generation, grant, requestedScope, issuedAt })
+  const { familyId, generation, grant, issuedAt } = content
+  const plaintext = JSON.stringify({ familyId, generation, grant, issuedAt })
   return sealBox(master, 'token', plaintext, CONTEXT, random12)
 }
 

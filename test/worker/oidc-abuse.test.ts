@@ -1,9 +1,11 @@
 /** What was found by attacking the OpenID Connect door, each as the request that found it. */
 import { env } from 'cloudflare:workers'
 import { afterEach, expect, onTestFinished, test, vi } from 'vitest'
+import { workerWith } from './other-worker.ts'
 import { landed, loggedIn, rowsIn } from './redeemed.ts'
 import {
   approve,
+  authorizationParameters,
   type Client,
   formIn,
   landingOf,
@@ -210,6 +212,20 @@ test('023 abuse: an address that was taken away gets nothing more from an open p
   expect(pageId(await tab.type(page, person.tokenId))).toBe('error-client')
   const cancelled = await tab.press(page, '/login/cancel')
   expect([cancelled.headers.get('Location'), pageId(cancelled)]).toEqual([null, 'login-over'])
+})
+
+test('348 abuse: a silent answer keeps to the registry of now, whatever its isolate remembers', async () => {
+  const { tab } = await loggedIn()
+  const other = workerWith()
+  const query = new URLSearchParams(await authorizationParameters({ prompt: 'none' }))
+  const silent = async () => {
+    const headers = { Cookie: tab.cookieHeader }
+    return landingOf(await other.send('GET', `/oidc/authorize?${query}`, null, headers)).parameters
+  }
+  expect(await silent()).toHaveProperty('code')
+  // Told to one isolate; the other goes on remembering the client for a minute.
+  await change({ redirect_uris: [`${RP_ORIGIN}/new`] })
+  expect(await silent()).toMatchObject({ error: 'login_required' })
 })
 
 test('086 abuse: a service that is no client any more has no use for its access tokens', async () => {

@@ -21,7 +21,7 @@ import {
   MULTILINE_PARAMETERS,
   readAuthorizationRequest,
 } from '../authorization-request.ts'
-import { askedBy, onwardTo, scopesAsked } from '../door.ts'
+import { allows, askedBy, onwardTo, scopesAsked } from '../door.ts'
 import { claimsWithin } from '../grant.ts'
 import { hintOf } from '../hint.ts'
 import { type ErrorPage, errorPage } from '../pages.ts'
@@ -161,6 +161,10 @@ async function answerFromCookie(
     context: { browser: null, country: null },
     confirmation: house.config.confirmation,
   })
+  // The client was recalled from memory: what it may have is asked of D1 like everything that gives something.
+  if (standing.service === undefined || !allows(asked, standing.service)) {
+    return refuse('login_required')
+  }
   const granted: Granted = {
     ...{ tokenId, enrollmentId, trustLevel, scopes },
     claims: claimsWithin(claims, scopes, false),

@@ -83,13 +83,13 @@ async function rememberSession(
 async function firstRefreshToken(
   { store, master, now, random }: TokenHouse,
   client: OidcClient,
-  { grant, requestedScope, offlineAccess }: Kept,
+  { grant, offlineAccess }: Kept,
 ): Promise<string | undefined> {
   if (!offlineAccess || !client.offline_access) return undefined
   const familyId = toBase64url(random(FAMILY_ID_BYTES))
   const startedAt = now()
   const expiresAt = familyEnd(startedAt, startedAt)
   await store.beginFamily({ familyId, grantId: grant.grantId, startedAt, expiresAt })
-  const content = { familyId, generation: 0, grant, requestedScope, issuedAt: startedAt }
+  const content = { familyId, generation: 0, grant, issuedAt: startedAt }
   return sealRefreshToken(master, content, random(12))
 }

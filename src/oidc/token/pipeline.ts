@@ -73,8 +73,9 @@ async function run<Presented extends Bearer>(
   const service = clientOf(standing.service)
   if (service === undefined) return refuse(UNKNOWN_CLIENT)
   if (text === undefined) return refuse(tokenFault('invalid_request', grant.parameter))
-  if (presented === undefined)
+  if (presented === undefined) {
     return refuse(tokenFault('invalid_grant', `${grant.parameter} unknown`))
+  }
   if (presented.clientId !== clientId) {
     return refuse(tokenFault('invalid_grant', `${grant.parameter} of another client`))
   }

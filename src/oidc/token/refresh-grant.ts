@@ -33,15 +33,16 @@ async function redeem(
   form: Form,
   service: ClientService,
 ): Promise<Result<Redeemed, TokenFault>> {
-  if (!service.oidc.offline_access)
+  if (!service.oidc.offline_access) {
     return refuse(tokenFault('unauthorized_client', 'offline_access'))
+  }
   const scope = narrowed(allowedNow(token.grant, service).scope, form.get('scope'))
   if (scope === undefined) return refuse(tokenFault('invalid_scope', 'scope'))
   const generation = await nextGeneration(house, token)
   if (generation === undefined) return refuse(tokenFault('invalid_grant', 'refresh family'))
 
-  const { familyId, grant, requestedScope } = token
-  const content = { familyId, generation, grant, requestedScope, issuedAt: house.now() }
+  const { familyId, grant } = token
+  const content = { familyId, generation, grant, issuedAt: house.now() }
   const names = scope.split(' ')
   return ok({
     grant,

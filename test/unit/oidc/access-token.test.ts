@@ -101,7 +101,6 @@ describe('the access token', () => {
         familyId: 'f',
         generation: 0,
         grant: { ...content, trustLevel: 1, authTime: now, sid: 's' },
-        requestedScope: 'openid',
         issuedAt: now,
       },
       random12,
