@@ -399,6 +399,8 @@ describe('the code', () => {
   })
 
   test('072 token: good for 59 s; after 62 s nothing is left of the claims', async () => {
+    // The clock stands still but for the steps below: a slow run takes no second of the sixty.
+    later(0)
     const { client, code, person } = await landed()
     const second = await landedAt(client, person)
     later(59)
@@ -530,7 +532,7 @@ describe('what was granted', () => {
     for (const name of ['given_name', 'family_name', 'name', 'nationality', 'birthdate']) {
       expect(claims).not.toHaveProperty(name)
     }
-    expect(JSON.stringify([claims, info])).not.toMatch(/Jean|Dupont|FRA|null/)
+    expect(JSON.stringify([claims, info])).not.toMatch(/"(Jean|Dupont|FRA)|null[,}\]]/)
   })
 
   test('078 token: a composite is named when all of it was granted, else what is left of it', async () => {
