@@ -144,6 +144,22 @@ test.each(['login-start', 'login-pushing'])('"Cancel" on %s ends at the bar', as
   await page.locator('#card .ended[data-reason=access_denied]').waitFor()
 })
 
+test('"Cancel" goes back once, though the socket hears of it first', async () => {
+  await signIn()
+  const left: string[] = []
+  page.on('request', (request) => {
+    if (request.method() === 'POST') left.push(new URL(request.url()).pathname)
+  })
+  await page.route(`${world.product}/login/cancel`, async (route) => {
+    const answer = await route.fetch({ maxRedirects: 0 })
+    await new Promise((resolve) => setTimeout(resolve, 1000))
+    await route.fulfill({ response: answer })
+  })
+  await page.getByRole('button', { name: 'Cancel' }).click()
+  await page.locator('#card .ended[data-reason=access_denied]').waitFor()
+  expect(left).toEqual(['/login/cancel'])
+})
+
 test('a number that is none is told at its field, which keeps it', async () => {
   await goToSignIn()
   const field = page.getByLabel('Your IDToken number')

@@ -8,6 +8,8 @@ const { session, token } = login.dataset
 const heading = document.getElementById('heading')
 const status = document.getElementById('status')
 const leave = (form) => { over = true; document.getElementById(form).submit() }
+// The person has pressed a button: what the socket says from now on must not send the page elsewhere as well.
+addEventListener('submit', () => { over = true })
 const main = document.querySelector('main')
 const say = (id, title, text) => {
   main.id = id
@@ -33,6 +35,7 @@ const connect = () => {
   const url = location.origin.replace(/^http/, 'ws') + '/ws/session/' + session
   const socket = new WebSocket(url, ['idtoken.v1', token])
   socket.onmessage = ({ data }) => {
+    if (over) return
     wait = 500
     const event = JSON.parse(data)
     if (event.type === 'otp_ready' && main.id === 'login-offline') {
