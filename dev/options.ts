@@ -23,9 +23,12 @@ export function readOptions(
     const read = parseArgs({ options: { ...options, help }, allowPositionals: false })
     const values = read.values as Record<string, string | boolean>
     if (values.help !== true) return values
-  } catch {
-    const known = [...flags, ...text.map((name) => `${name} VALUE`)].map((name) => `--${name}`)
-    throw new Plain(`Unknown option. This program knows ${known.join(', ')}.`)
+  } catch (fault) {
+    const values = text.map((name) => `${name} VALUE`)
+    const known = [...flags, ...values, 'help'].map((name) => `--${name}`)
+    // Node's own sentence names the option: unknown, without its value, or with one that it doesn't take.
+    const [sentence] = String(fault instanceof Error ? fault.message : fault).split(/\.\s|\n/)
+    throw new Plain(`${sentence}. This program knows ${known.join(', ')}.`)
   }
   console.log(usage)
   process.exit(0)

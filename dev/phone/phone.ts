@@ -322,7 +322,7 @@ export class Phone {
     try {
       response = await this.#fetch(`${this.#options.api}${path}`, init)
     } catch {
-      return { ok: false, status: 0, code: 'unreachable', body: undefined }
+      return UNREACHABLE
     }
     return readAnswer<T>(response)
   }
@@ -341,9 +341,13 @@ export class Phone {
   }
 }
 
+const UNREACHABLE = { ok: false, status: 0, code: 'unreachable', body: undefined } as const
+
 async function readAnswer<T>(response: Response): Promise<Answer<T>> {
   const { status } = response
   const body: unknown = await response.json().catch(() => undefined)
+  // An answer that was cut off on its way is no answer: whoever asked must ask again.
+  if (response.ok && body === undefined) return UNREACHABLE
   if (response.ok) return { ok: true, status, body: body as T }
   const isProblem = typeof body === 'object' && body !== null && 'code' in body
   const code = isProblem ? String(body.code) : `http_${status}`

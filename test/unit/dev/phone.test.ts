@@ -101,3 +101,11 @@ describe('the phone keeps its keys', () => {
     await expect(crypto.subtle.exportKey('jwk', keys.agreement.privateKey)).rejects.toThrow()
   })
 })
+
+test('an answer that was cut off is none: the phone asks again, and has not opened the login', async () => {
+  const cut = await createPhone({
+    ...{ api: '', issuer: ISSUER },
+    fetch: async () => new Response('{"nonce":"a', { status: 200 }),
+  })
+  expect(await cut.claim(`sess_${'0'.repeat(64)}`)).toMatchObject({ ok: false, status: 0 })
+})
