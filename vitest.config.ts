@@ -52,6 +52,8 @@ export default defineConfig({
           name: 'worker',
           include: ['test/worker/**/*.test.ts'],
           setupFiles: ['./test/worker/setup.ts'],
+          // Ours is not the only work that a machine does.
+          testTimeout: 20_000,
           isolate: false,
         },
       },

@@ -169,12 +169,16 @@ function oidcHouse(house: House, hosted: HostedHouse, redeem: OidcHouse['redeem'
     failureLimit: env.CLIENT_LIMIT,
     startLimit: env.START_LIMIT,
     signIdToken: keys.signIdToken,
+    signAccessToken: keys.signAccessToken,
     readyToSign: keys.tokenJwks,
     readIdToken: keys.readIdToken,
+    readAccessToken: keys.readAccessToken,
+    newSessionId: hosted.newSessionId,
     showLogin: loginShower(hosted),
-    resume: (asked, granted, browser) => {
+    resume: async (asked, granted, browser, sessionId) => {
       const { tokenId } = granted
-      const object = env.LOGIN_SESSION.get(env.LOGIN_SESSION.newUniqueId())
+      const object = hosted.sessionOf(sessionId ?? hosted.newSessionId())
+      if (object === undefined) return null
       const where = { browser, requestedAt: millis() }
       return object.resume(asked, { tokenId, thumbprint: null }, where, granted)
     },
@@ -182,6 +186,10 @@ function oidcHouse(house: House, hosted: HostedHouse, redeem: OidcHouse['redeem'
       audit.line({ event: 'refused', where, reason, service }),
     noteReplay: (what, { clientId, grantId }) =>
       audit.record({ event: 'replayed', service: clientId, grant: grantId, what }),
+    noteExchange: ({ clientId, grantId }, from, resource) =>
+      audit.record({ event: 'token_exchanged', service: clientId, grant: grantId, from, resource }),
+    noteRevocation: ({ clientId, grantId }) =>
+      audit.record({ event: 'grant_ended', service: clientId, grant: grantId }),
     tellClients: (sessions) =>
       tellClients(
         {

@@ -69,6 +69,16 @@ export type AuditEvent =
       readonly grant: string
       readonly what: 'code' | 'refresh_token'
     }
+  | {
+      /** `service` got a token to act for a person at `resource`, for one that `from` had been given. */
+      readonly event: 'token_exchanged'
+      readonly service: string
+      readonly grant: string
+      readonly from: string
+      readonly resource: string
+    }
+  /** A service gave back what a person granted it. */
+  | { readonly event: 'grant_ended'; readonly service: string; readonly grant: string }
   | { readonly event: 'service_told'; readonly service: string; readonly outcome: string }
   | { readonly event: 'push_failed'; readonly reason: string }
   | {
@@ -90,6 +100,8 @@ const KEPT: ReadonlySet<AuditEvent['event']> = new Set<AuditEvent['event']>([
   'trust_list_accepted',
   'revocation_list_accepted',
   'replayed',
+  'token_exchanged',
+  'grant_ended',
   'signing_key_removed',
 ])
 

@@ -21,7 +21,13 @@ import { isStanding, type Standing, standingOf } from '../login/store.ts'
 import { ok, type Result, refuse } from '../result.ts'
 import type { TrustLists } from '../seal/store.ts'
 import { isSecretOf, readBasic } from '../services/authenticate.ts'
-import { ceilingOf, disclosuresIn, type Service, ServiceId } from '../services/service.ts'
+import {
+  ceilingOf,
+  disclosuresIn,
+  mayUseDirectDoor,
+  type Service,
+  ServiceId,
+} from '../services/service.ts'
 import { isRegisteredOrigin } from '../services/store.ts'
 import { readCode } from './code.ts'
 import { directState } from './door.ts'
@@ -118,7 +124,10 @@ interface Caller {
   readonly origin: string
 }
 
-/** Who calls: a back end that proves itself, or a page of a registered origin. Anyone else is `invalid_client`. */
+/**
+ * Who calls: a back end that proves itself, or a page of a registered origin. Anyone else is `invalid_client`, and so is a
+ * service that this door isn't for.
+ */
 async function identifyCaller(
   house: DirectRoutesHouse,
   c: Context,
@@ -140,9 +149,8 @@ async function identifyCaller(
     return ok({ service: authenticated.value, begunBy: 'back-end', origin })
   }
   const origin = c.req.header('Origin')
-  if (service === undefined || origin === undefined || !service.origins.includes(origin)) {
-    return refuse(problem('invalid_client'))
-  }
+  const isPage = origin !== undefined && service?.origins.includes(origin) === true
+  if (!isPage || !mayUseDirectDoor(service)) return refuse(problem('invalid_client'))
   const address = addressBucket(c.req.raw.headers, house.config.clientAddressHeader)
   const { success } = await house.startLimit.limit({ key: address })
   if (!success) return refuse(problem('too_many_requests', { retryAfter: 60 }))
@@ -158,6 +166,7 @@ async function authenticate(
   const credentials = authorization === undefined ? undefined : readBasic(authorization)
   const right =
     service !== undefined &&
+    mayUseDirectDoor(service) &&
     credentials?.serviceId === serviceId &&
     (await isSecretOf(service, credentials.secret, house.now()))
   return right ? ok(service) : refuse(problem('invalid_client', { authenticate: 'Basic' }))

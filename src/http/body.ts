@@ -34,16 +34,22 @@ export async function readJson<const S extends v.GenericSchema>(
   if (!body.ok) return refuse(answer(body.reason))
   const parsed = v.safeParse(schema, body.value)
   if (!parsed.success) {
-    const member = parsed.issues[0]?.path?.[0]?.key
-    return refuse(
-      answer({
-        code: 'invalid_request',
-        // A member of the schema may be named back; an unknown one is the caller's text and is not echoed.
-        ...(typeof member === 'string' && isKnownMember(schema, member) ? { member } : {}),
-      }),
-    )
+    const member = memberAt(parsed.issues[0])
+    const known = member !== undefined && isKnownMember(schema, member.split(/[.[]/)[0] ?? '')
+    return refuse(answer({ code: 'invalid_request', ...(known ? { member } : {}) }))
   }
   return ok(parsed.output)
+}
+
+/**
+ * The member at fault, like `oidc.jwks.keys[0].kid`. Members of the schema may be named back; an unknown one is the caller's
+ * text and is not echoed: the member that holds it is named.
+ */
+function memberAt({ type, expected, path }: v.BaseIssue<unknown>): string | undefined {
+  const isUnknown = type === 'strict_object' && expected === 'never'
+  const keys = path?.slice(0, isUnknown ? -1 : undefined).map(({ key }) => key) ?? []
+  const text = keys.map((key) => (typeof key === 'number' ? `[${key}]` : `.${key}`)).join('')
+  return text === '' ? undefined : text.slice(1)
 }
 
 export type FormFault = 'unsupported_media_type' | 'payload_too_large' | 'malformed'

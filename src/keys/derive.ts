@@ -18,6 +18,13 @@ export type KeyLabel =
   | 'challenge'
   | 'audit'
   | 'address'
+  | 'dpop'
+
+/**
+ * What was derived already, by version and label: an isolate needs the same dozen keys some twenty times in each login.
+ * Plain values beside the secret that they come from, and gone with it.
+ */
+const derived = new WeakMap<MasterSecret, Map<string, ArrayBuffer>>()
 
 /**
  * The 32-byte key of `label`: HKDF-SHA256 with empty salt and `idtoken-edge/1/<label>` as info.
@@ -30,8 +37,17 @@ export async function deriveKey(
 ): Promise<Bytes> {
   const secret = master.versions.get(version)
   if (secret === undefined) throw new RangeError('no such version of the master secret')
+  const known = derived.get(master) ?? new Map<string, ArrayBuffer>()
+  const name = `${version} ${label}`
+  const bits = known.get(name) ?? (await deriveBits(secret, label))
+  derived.set(master, known.set(name, bits))
+  // Whoever gets a copy may do with it what he likes.
+  return new Uint8Array(bits.slice(0))
+}
+
+async function deriveBits(secret: Bytes, label: KeyLabel): Promise<ArrayBuffer> {
   const input = await crypto.subtle.importKey('raw', secret, 'HKDF', false, ['deriveBits'])
-  const bits = await crypto.subtle.deriveBits(
+  return crypto.subtle.deriveBits(
     {
       name: 'HKDF',
       hash: 'SHA-256',
@@ -41,7 +57,6 @@ export async function deriveKey(
     input,
     256,
   )
-  return new Uint8Array(bits)
 }
 
 /**

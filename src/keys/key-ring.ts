@@ -6,7 +6,7 @@ import { SignJWT } from 'jose'
 import { concat, sha256, toBase64url, utf8 } from '../bytes.ts'
 import { ok, type Result, refuse } from '../result.ts'
 import type { SigningAlg } from './algorithms.ts'
-import { readIdToken, TOKEN_TYP } from './id-token.ts'
+import { readIssuedToken, TOKEN_TYP, type TokenTyp } from './issued-token.ts'
 import type { MasterSecret } from './master-secret.ts'
 import {
   headerOf,
@@ -31,6 +31,8 @@ export interface KeyRing {
   signToken(claims: Readonly<Record<string, unknown>>): Promise<string>
   /** An id token over exactly `claims`, by the active token key of `alg`. @throws SigningKeyUnusable */
   signIdToken(claims: Readonly<Record<string, unknown>>, alg: SigningAlg): Promise<string>
+  /** An access token for a resource likewise (RFC 9068 section 2). @throws SigningKeyUnusable */
+  signAccessToken(claims: Readonly<Record<string, unknown>>, alg: SigningAlg): Promise<string>
   /** A logout token likewise (OpenID Connect Back-Channel Logout section 2.4). @throws SigningKeyUnusable */
   signLogoutToken(claims: Readonly<Record<string, unknown>>, alg: SigningAlg): Promise<string>
   /**
@@ -39,6 +41,8 @@ export interface KeyRing {
    * more: a removed key counts no longer, whatever this isolate remembers (5-security 251, 325).
    */
   readIdToken(jws: string): Promise<Readonly<Record<string, unknown>> | undefined>
+  /** The payload of an access token for a resource likewise. */
+  readAccessToken(jws: string): Promise<Readonly<Record<string, unknown>> | undefined>
   /** A compact JWS for a phone over exactly `claims`, by the active push key. @throws SigningKeyUnusable */
   signPush(claims: Readonly<Record<string, unknown>>): Promise<string>
   /** The public token keys, ES256 first. @throws SigningKeyUnusable rather than leaving one out: caches would keep that */
@@ -107,17 +111,24 @@ export function keyRing(parts: KeyRingParts): KeyRing {
     return new SignJWT({ ...claims }).setProtectedHeader(headerOf(key, typ)).sign(key.privateKey)
   }
 
+  async function read(
+    jws: string,
+    typ: TokenTyp,
+  ): Promise<Readonly<Record<string, unknown>> | undefined> {
+    const { usable } = await remembered(parts)
+    const keys = usable.filter((key) => key.purpose === 'token')
+    const issued = await readIssuedToken(jws, typ, keys, parts.issuer, parts.now())
+    if (issued === undefined) return undefined
+    return (await parts.isRemoved(issued.kid)) ? undefined : issued.payload
+  }
+
   return {
-    signToken: (claims) => sign({ purpose: 'token', alg: 'ES256' }, TOKEN_TYP, claims),
-    signIdToken: (claims, alg) => sign({ purpose: 'token', alg }, TOKEN_TYP, claims),
-    signLogoutToken: (claims, alg) => sign({ purpose: 'token', alg }, 'logout+jwt', claims),
-    readIdToken: async (jws) => {
-      const { usable } = await remembered(parts)
-      const keys = usable.filter((key) => key.purpose === 'token')
-      const read = await readIdToken(jws, keys, parts.issuer, parts.now())
-      if (read === undefined) return undefined
-      return (await parts.isRemoved(read.kid)) ? undefined : read.payload
-    },
+    signToken: (claims) => sign({ purpose: 'token', alg: 'ES256' }, TOKEN_TYP.token, claims),
+    signIdToken: (claims, alg) => sign({ purpose: 'token', alg }, TOKEN_TYP.token, claims),
+    signAccessToken: (claims, alg) => sign({ purpose: 'token', alg }, TOKEN_TYP.access, claims),
+    signLogoutToken: (claims, alg) => sign({ purpose: 'token', alg }, TOKEN_TYP.logout, claims),
+    readIdToken: (jws) => read(jws, TOKEN_TYP.token),
+    readAccessToken: (jws) => read(jws, TOKEN_TYP.access),
     signPush: (claims) => sign({ purpose: 'push', alg: 'ES256' }, 'idtoken-push+jwt', claims),
     tokenJwks: () => publicKeys('token'),
     deviceJwks: () => publicKeys('push'),

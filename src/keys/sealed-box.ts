@@ -53,7 +53,23 @@ export async function openBox(
   }
 }
 
+/** Keys that were made already, by version, label and use: plain values, not to be exported, gone with their secret. */
+const boxKeys = new WeakMap<MasterSecret, Map<string, CryptoKey>>()
+
 async function boxKey(
+  master: MasterSecret,
+  label: KeyLabel,
+  version: number,
+  usage: 'encrypt' | 'decrypt',
+): Promise<CryptoKey> {
+  const known = boxKeys.get(master) ?? new Map<string, CryptoKey>()
+  const name = `${version} ${label} ${usage}`
+  const key = known.get(name) ?? (await makeBoxKey(master, label, version, usage))
+  boxKeys.set(master, known.set(name, key))
+  return key
+}
+
+async function makeBoxKey(
   master: MasterSecret,
   label: KeyLabel,
   version: number,

@@ -36,6 +36,8 @@ const DAY = 24 * 60 * 60_000
 export abstract class PhoneInboxObject extends DurableObject<Env> {
   /** Handed in by the composition. */
   protected abstract readonly house: InboxHouse
+  /** What is stored, once it was read or written: nobody else writes here, and a write that fails takes the instance with it. */
+  #book: Book | undefined
 
   /** Takes in a login that has begun, and says whether it may be pushed. */
   async start(login: NewLogin): Promise<boolean> {
@@ -71,8 +73,10 @@ export abstract class PhoneInboxObject extends DurableObject<Env> {
 
   /** Empties the object once nothing in it matters any more. */
   override async alarm(): Promise<void> {
-    if (isBlank(this.#load(), this.house.now())) await this.ctx.storage.deleteAll()
-    else await this.ctx.storage.setAlarm(this.house.now() + DAY)
+    if (isBlank(this.#load(), this.house.now())) {
+      this.#book = undefined
+      await this.ctx.storage.deleteAll()
+    } else await this.ctx.storage.setAlarm(this.house.now() + DAY)
   }
 
   async #endedAmong(sessionIds: readonly string[]): Promise<readonly string[]> {
@@ -102,22 +106,23 @@ export abstract class PhoneInboxObject extends DurableObject<Env> {
   }
 
   #load(): Book {
+    if (this.#book !== undefined) return this.#book
     const { sql } = this.ctx.storage
     const exists = sql.exec("SELECT 1 FROM sqlite_master WHERE name = 'inbox'").toArray().length > 0
     if (!exists) return EMPTY_BOOK
     const row = sql.exec<{ book: string }>('SELECT book FROM inbox').toArray()[0]
-    return row === undefined ? EMPTY_BOOK : JSON.parse(row.book)
+    this.#book = row === undefined ? EMPTY_BOOK : (JSON.parse(row.book) as Book)
+    return this.#book
   }
 
   #save(book: Book): void {
     const { sql } = this.ctx.storage
+    const stored = JSON.stringify(book)
     sql.exec(
       'CREATE TABLE IF NOT EXISTS inbox (id INTEGER PRIMARY KEY CHECK (id = 1), book TEXT NOT NULL) STRICT',
     )
-    sql.exec(
-      'INSERT INTO inbox VALUES (1, ?1) ON CONFLICT (id) DO UPDATE SET book = ?1',
-      JSON.stringify(book),
-    )
+    sql.exec('INSERT INTO inbox VALUES (1, ?1) ON CONFLICT (id) DO UPDATE SET book = ?1', stored)
+    this.#book = JSON.parse(stored)
   }
 
   /** One sweep at a time stands in the diary: an alarm costs a row. */

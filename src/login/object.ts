@@ -23,9 +23,9 @@ import {
   countWrongCode,
   type Denial,
   deny,
+  endedForGood,
   type Fault,
   type Hosted,
-  isFinal,
   isOpen,
   isOver,
   isReport,
@@ -91,6 +91,10 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
   #logged = false
   /** Whether this instance saw the login's storage go: a request that was on its way may not begin it anew. */
   #gone = false
+  /** What is stored, once it was read or written: nobody else writes here, and a write that fails takes the instance with it. */
+  #loaded: Loaded | undefined
+  /** The code of the attempt with this salt, once it was derived. */
+  #code: { readonly salt: string; readonly code: string } | undefined
 
   /** Begins the login. Called once, on a fresh id. */
   async create(asked: Asked, addressee: Addressee): Promise<Started> {
@@ -121,8 +125,8 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
   }
 
   /**
-   * Gives the browser what was granted to the same service in it before, without asking a phone: one code, on a fresh id.
-   * The caller has made sure that the grant still stands.
+   * Gives the browser what was granted to the same service in it before, without asking a phone: one code, and `null` if
+   * this login has begun in any way. The caller has made sure that the grant still stands.
    */
   async resume(
     asked: Asked,
@@ -136,9 +140,11 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
     const { result, sealed } = await this.#prepare(open(fixed, secrets, now), granted)
     const grantedScopes = granted.scopes
     const session = openApproved(fixed, secrets, { ...sealed, grantedScopes }, now)
+    if (this.#gone || this.#load() !== undefined) return null
     this.#create(session)
     this.ctx.waitUntil(this.#audit(session))
-    await this.ctx.storage.setAlarm(nextLook(session))
+    // Whether the row gets stored isn't known yet: not at the time that would say so.
+    await this.ctx.storage.setAlarm(nextLook(session) + 1)
     return result.onward
   }
 
@@ -388,7 +394,7 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
   }
 
   /** The broom: it settles what has expired, and empties the object when its outcome has been on offer long enough. */
-  override async alarm(): Promise<void> {
+  override async alarm(rung?: AlarmInvocationInfo): Promise<void> {
     const loaded = this.#load()
     if (loaded === undefined) return
     const now = this.house.now()
@@ -397,11 +403,14 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
       this.#save(loaded, session)
       this.#conclude(session, null)
     }
+    // Only who knew the row to be stored has put the sweep at just this time, see `#sweepLater`.
+    if (endedForGood(session) && rung?.scheduledTime === nextLook(session)) this.#audited = true
     if (isOver(session, now)) await this.#forget(session, now)
-    else if (session === loaded.session) await this.ctx.storage.setAlarm(nextLook(session))
+    else if (session === loaded.session) await this.#sweepLater(session)
   }
 
   #load(): Loaded | undefined {
+    if (this.#loaded !== undefined) return this.#loaded
     const { sql } = this.ctx.storage
     // An object that was never created, or is empty again, must not grow a table by being asked (5-security 355).
     const exists = sql.exec("SELECT 1 FROM sqlite_master WHERE name = 'login'").toArray().length > 0
@@ -409,13 +418,18 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
     const row = sql
       .exec<{ version: number; session: string }>('SELECT version, session FROM login')
       .toArray()[0]
-    if (row === undefined) return undefined
+    return row === undefined ? undefined : this.#remember(row.version, row.session)
+  }
+
+  /** What is stored as version `version`; read from its text, so that it is the same before and after an eviction. */
+  #remember(version: number, stored: string): Loaded {
     // What schema 1 didn't have yet: its logins were all drawn by their services.
     const session: Session = {
       ...{ hosted: null, continuedAt: null, earlier: [] },
-      ...JSON.parse(row.session),
+      ...JSON.parse(stored),
     }
-    return { version: row.version, session }
+    this.#loaded = { version, session }
+    return this.#loaded
   }
 
   async #begin(asked: Asked, addressee: Addressee, hosted: Hosted | null): Promise<Started> {
@@ -452,7 +466,9 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
     sql.exec(
       'CREATE TABLE login (id INTEGER PRIMARY KEY CHECK (id = 1), schema INTEGER NOT NULL, version INTEGER NOT NULL, session TEXT NOT NULL) STRICT',
     )
-    sql.exec('INSERT INTO login VALUES (1, ?, 1, ?)', SCHEMA, JSON.stringify(session))
+    const stored = JSON.stringify(session)
+    sql.exec('INSERT INTO login VALUES (1, ?, 1, ?)', SCHEMA, stored)
+    this.#remember(1, stored)
   }
 
   /**
@@ -460,12 +476,14 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
    * future mistake about that loud.
    */
   #save({ version }: Loaded, session: Session): void {
+    const stored = JSON.stringify(session)
     const written = this.ctx.storage.sql.exec(
       'UPDATE login SET version = version + 1, session = ? WHERE id = 1 AND version = ?',
-      JSON.stringify(session),
+      stored,
       version,
     ).rowsWritten
     if (written !== 1) throw new Error('the login has moved on')
+    this.#remember(version + 1, stored)
   }
 
   /** The same for the last write there is. */
@@ -473,25 +491,33 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
     const { sql } = this.ctx.storage
     const { rowsWritten } = sql.exec('DELETE FROM login WHERE id = 1 AND version = ?', version)
     if (rowsWritten !== 1) throw new Error('the login has moved on')
+    this.#loaded = undefined
     this.#gone = true
   }
 
+  /** Takes the alarm along, as it does since the compatibility date 2026-02-24. */
   async #empty(): Promise<void> {
     this.#gone = true
-    await this.ctx.storage.deleteAlarm()
+    this.#loaded = undefined
     await this.ctx.storage.deleteAll()
   }
 
   async #codeOf(session: Session): Promise<string> {
     const { attempt, addressee, asked, sessionId } = session
+    if (this.#code?.salt === attempt.salt) return this.#code.code
     const salt = fromBase64url(attempt.salt)
     if (salt === undefined) throw new Error('the salt is not base64url')
-    return deriveCode(await deriveKey(this.house.master, 'otp', attempt.secretVersion), {
-      salt,
-      tokenId: addressee.tokenId,
-      serviceId: asked.service.id,
-      sessionId,
-    })
+    const code = await deriveCode(
+      await deriveKey(this.house.master, 'otp', attempt.secretVersion),
+      {
+        salt,
+        tokenId: addressee.tokenId,
+        serviceId: asked.service.id,
+        sessionId,
+      },
+    )
+    this.#code = { salt: attempt.salt, code }
+    return code
   }
 
   async #prepare(
@@ -542,12 +568,22 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
     if (how !== undefined && how !== 'not_me') {
       this.ctx.waitUntil(this.#tellInbox(session.addressee.tokenId, how))
     }
-    if (isFinal(session, this.house.now())) this.ctx.waitUntil(this.#audit(session))
     // The next look replaces the one at the deadline, which would find nothing to do: every alarm is a request. A result
     // that waits for its back end takes the alarm along when it is fetched, long before the deadline as a rule.
-    if (session.codeHash === null) {
-      this.ctx.waitUntil(this.ctx.storage.setAlarm(nextLook(session)))
-    }
+    if (session.codeHash === null) this.ctx.waitUntil(this.#sweepLater(session))
+    else this.ctx.waitUntil(this.#audit(session))
+  }
+
+  /**
+   * Puts the next look into the diary. For a login that has ended, the audit row comes first: a look at `nextLook` and not
+   * a millisecond later says that it is stored, to an instance that doesn't remember any more. Until then the look at the
+   * deadline stands.
+   */
+  async #sweepLater(session: Session): Promise<void> {
+    const stored = !endedForGood(session) || (await this.#audit(session))
+    // Swept meanwhile: nothing is left to look after.
+    if (this.#gone) return
+    await this.ctx.storage.setAlarm(stored ? nextLook(session) : this.house.now() + RETRY_MS + 1)
   }
 
   async #tellInbox(tokenId: string, how: LoginEnd): Promise<void> {
@@ -570,6 +606,8 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
   }
 
   async #forget(session: Session, now: number): Promise<void> {
+    // Whoever ended the login wrote its line at once, though this instance may not be the same any more.
+    if (endedForGood(session)) this.#logged = true
     const stored = await this.#audit(session)
     const begun = session.hosted?.requestedAt ?? session.startedAt
     if (!stored && now < begun + LONGEST_LIFE_MS) {

@@ -214,6 +214,11 @@ export function isFinal(session: Session, now: number): boolean {
   return session.endedAt !== null && now >= requestEnd(session)
 }
 
+/** Whether the end of `session` was the end of its login too: no attempt could follow it. */
+export function endedForGood(session: Session): boolean {
+  return session.endedAt !== null && isFinal(session, session.endedAt)
+}
+
 /** Whether an approval or a denial may still come. */
 export function isOpen(session: Session, now: number): boolean {
   return isUndecided(session) && now < session.attempt.deadline
@@ -238,7 +243,7 @@ export function isOver(session: Session, now: number): boolean {
 export function nextLook(session: Session): number {
   if (session.endedAt === null) return session.attempt.deadline
   const offered = session.endedAt + OUTCOME_MS
-  return isFinal(session, session.endedAt) ? offered : Math.max(offered, requestEnd(session))
+  return endedForGood(session) ? offered : Math.max(offered, requestEnd(session))
 }
 
 /** The session must be open: the first fault of every act (2-protocol section 4). */

@@ -15,11 +15,13 @@ export const ACCESS_TOKEN_SECONDS = 3600
 const MAX_LENGTH = 16 * 1024
 const CONTEXT = 'oidc access token'
 
-type OfGrant = 'grantId' | 'clientId' | 'tokenId' | 'enrollmentId' | 'sub' | 'claims'
+type OfGrant = Exclude<keyof Grant, 'scope' | 'sid'>
 
 export interface AccessTokenContent extends Pick<Grant, OfGrant> {
   /** The scopes of this token: those of the grant, or fewer. `claims` must hold no more than they give. */
   readonly scope: string
+  /** The thumbprint of the key that must be proved with it (RFC 9449 section 6); absent: whoever bears it. */
+  readonly jkt?: string
   /** Unix seconds. */
   readonly iat: number
   /** Unix seconds; `iat` + `ACCESS_TOKEN_SECONDS`. */
@@ -34,6 +36,9 @@ const contentSchema = v.strictObject({
   sub: sealedText,
   scope: sealedText,
   claims: claimsSchema,
+  trustLevel: v.picklist([1, 2, 3]),
+  authTime: sealedNumber,
+  jkt: v.exactOptional(sealedText),
   iat: sealedNumber,
   exp: sealedNumber,
 }) satisfies v.GenericSchema<unknown, AccessTokenContent>
@@ -44,17 +49,11 @@ export async function sealAccessToken(
   content: AccessTokenContent,
   random12: Uint8Array,
 ): Promise<string> {
-  const { grantId, clientId, tokenId, enrollmentId, sub, scope, claims, iat, exp } = content
+  const { grantId, clientId, tokenId, enrollmentId, sub, scope, claims, ...rest } = content
+  const { trustLevel, authTime, jkt, iat, exp } = rest
   const plaintext = JSON.stringify({
-    grantId,
-    clientId,
-    tokenId,
-    enrollmentId,
-    sub,
-    scope,
-    claims,
-    iat,
-    exp,
+    ...{ grantId, clientId, tokenId, enrollmentId, sub, scope, claims },
+    ...{ trustLevel, authTime, jkt, iat, exp },
   })
   return sealBox(master, 'token', plaintext, CONTEXT, random12)
 }

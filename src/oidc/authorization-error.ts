@@ -13,6 +13,8 @@ const DESCRIPTIONS = {
   invalid_scope: 'The scope lacks openid, is not known here, or exceeds what the client may ask.',
   server_error: 'Something went wrong here.',
   temporarily_unavailable: 'This provider cannot answer right now. Try again later.',
+  // RFC 8707 section 2
+  invalid_target: 'The resource is not registered for this client.',
   // OpenID Connect Core section 3.1.2.6
   interaction_required: 'The person would have to act, and the request forbids asking.',
   login_required: 'The person would have to sign in.',

@@ -9,11 +9,13 @@ import { lowestLevelOf, type TrustLevel } from '../disclosure/acr.ts'
 import type { AtomicScope } from '../disclosure/scopes.ts'
 import type { Parameters } from '../http/parameters.ts'
 import { ok, type Result, refuse } from '../result.ts'
+import { isJkt } from '../services/dpop.ts'
 import { matchesRedirectUri, type OidcClient } from '../services/oidc-client.ts'
 import { ceilingOf, type Service, ServiceId } from '../services/service.ts'
 import type { AuthorizationError } from './authorization-error.ts'
 import { type ClaimsRequest, readClaimsParameter } from './claims-parameter.ts'
 import { readScope, type ScopeRequest } from './scope.ts'
+import { readTarget } from './target.ts'
 
 export const RESPONSE_MODES = ['query', 'form_post'] as const
 export type ResponseMode = (typeof RESPONSE_MODES)[number]
@@ -41,6 +43,10 @@ export interface AuthorizationRequest {
   readonly maxAge: number | null
   /** S256: 43 characters. */
   readonly codeChallenge: string | null
+  /** The thumbprint of the key that the code will be bound to (RFC 9449 section 10). */
+  readonly dpopJkt: string | null
+  /** The one resource that the access token is for (RFC 8707); always a registered one. */
+  readonly resource: string | null
   readonly minTrustLevel: TrustLevel
   /** The known claims that `claims` asks under `id_token`, sorted. */
   readonly idTokenClaims: readonly string[]
@@ -77,6 +83,7 @@ const KNOWN_PARAMETERS = [
   ...['response_type', 'response_mode', 'scope', 'state', 'nonce', 'prompt', 'max_age', 'claims'],
   ...['code_challenge', 'code_challenge_method', 'acr_values', 'id_token_hint', 'login_hint'],
   ...['ui_locales', 'claims_locales', 'display', 'request', 'request_uri', 'registration'],
+  'dpop_jkt',
 ]
 
 /** JSON may be indented, and opaque values only have to come back as they went; no other may hold a control. */
@@ -100,6 +107,8 @@ const CHECKS = {
   responseMode: readResponseMode,
   scope: readScopeParameter,
   codeChallenge: readCodeChallenge,
+  dpopJkt: readDpopJkt,
+  resource: readResource,
   prompts: readPrompts,
   maxAge: readMaxAge,
   claims: readClaims,
@@ -113,6 +122,8 @@ const PARAMETERS: Readonly<Record<string, string>> = {
   responseType: 'response_type',
   responseMode: 'response_mode',
   codeChallenge: 'code_challenge',
+  dpopJkt: 'dpop_jkt',
+  resource: 'resource',
   prompts: 'prompt',
   maxAge: 'max_age',
   claims: 'claims',
@@ -134,18 +145,22 @@ export function clientIdOf({ values, repeated }: Parameters): string | undefined
 
 /**
  * Reads the authorization request in `parameters`. `service` is what is registered under its `client_id`, `undefined` when
- * nothing is.
+ * nothing is. `way`: whether a browser brought it, or the client pushed it itself (RFC 9126), which some clients must.
  * @returns a `page` fault until the redirect URI is proven, from then on a `redirect` fault to it
  */
 export function readAuthorizationRequest(
   parameters: Parameters,
   service: Service | undefined,
+  way: 'browser' | 'pushed' = 'browser',
 ): Result<AuthorizationRequest, RequestFault> {
   const { values, repeated } = parameters
   if (repeated.has('client_id')) return refuse({ kind: 'page', page: 'error-request' })
   const client = service?.oidc
   if (client === undefined || !service?.enabled || service.serviceId !== clientIdOf(parameters)) {
     return refuse({ kind: 'page', page: 'error-client' })
+  }
+  if (client.require_pushed_authorization_requests && way === 'browser') {
+    return refuse({ kind: 'page', page: 'error-request' })
   }
   if (repeated.has('redirect_uri')) return refuse({ kind: 'page', page: 'error-request' })
   const redirectUri = values.get('redirect_uri')
@@ -199,6 +214,8 @@ function requestOf(
     prompts: read.prompts,
     maxAge: read.maxAge,
     codeChallenge: read.codeChallenge,
+    dpopJkt: read.dpopJkt,
+    resource: read.resource,
     minTrustLevel: highest([
       client.min_trust_level,
       lowestLevelOf(listIn(values.get('acr_values'))) ?? 1,
@@ -281,6 +298,16 @@ function readCodeChallenge({ parameters: { values }, client }: Question): Readin
   }
   const meetable = method === 'S256' && fromBase64url(challenge)?.length === 32
   return meetable ? ok(challenge) : refuse('invalid_request')
+}
+
+function readDpopJkt({ parameters: { values } }: Question): Reading<string | null> {
+  const jkt = values.get('dpop_jkt')
+  if (jkt === undefined) return ok(null)
+  return isJkt(jkt) ? ok(jkt) : refuse('invalid_request')
+}
+
+function readResource({ parameters, client }: Question): Reading<string | null> {
+  return readTarget(parameters, client)
 }
 
 /** OIDC Core section 3.1.2.1: `none` stands alone. */

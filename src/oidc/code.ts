@@ -28,6 +28,10 @@ export interface CodeContent {
   readonly redirectUri: string
   /** Null when the request had none. */
   readonly codeChallenge: string | null
+  /** The thumbprint of the key that must be proved at the token endpoint (RFC 9449 section 10); null: none was named. */
+  readonly dpopJkt: string | null
+  /** The resource that was asked for (RFC 8707); null: none. */
+  readonly resource: string | null
   /** Unix seconds. */
   readonly issuedAt: number
 }
@@ -44,6 +48,8 @@ const contentSchema = v.strictObject({
   trustLevel: v.picklist([1, 2, 3]),
   redirectUri: sealedText,
   codeChallenge: v.nullable(sealedText),
+  dpopJkt: v.nullable(sealedText),
+  resource: v.nullable(sealedText),
   issuedAt: sealedNumber,
   secret: sealedText,
 })
@@ -62,7 +68,7 @@ export async function makeCode(
   if (hex === undefined) throw new RangeError('a code needs the id of a login')
   if (random28.length !== CODE_RANDOM_BYTES) throw new RangeError('a code needs 28 random bytes')
   const { tokenId, enrollmentId, grantId, clientId, trustLevel } = content
-  const { redirectUri, codeChallenge, issuedAt } = content
+  const { redirectUri, codeChallenge, dpopJkt, resource, issuedAt } = content
   const plaintext = JSON.stringify({
     tokenId,
     enrollmentId,
@@ -71,6 +77,8 @@ export async function makeCode(
     trustLevel,
     redirectUri,
     codeChallenge,
+    dpopJkt,
+    resource,
     issuedAt,
     secret: toBase64url(random28.slice(NONCE_BYTES)),
   })

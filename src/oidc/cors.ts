@@ -22,7 +22,7 @@ export function webOrigins(isRegistered: (origin: string) => Promise<boolean>): 
         headers: {
           'Access-Control-Allow-Origin': origin,
           'Access-Control-Allow-Methods': methods,
-          'Access-Control-Allow-Headers': 'Authorization, Content-Type',
+          'Access-Control-Allow-Headers': 'Authorization, Content-Type, DPoP',
           'Access-Control-Max-Age': '7200',
           Vary: 'Origin',
         },
@@ -35,7 +35,7 @@ export function webOrigins(isRegistered: (origin: string) => Promise<boolean>): 
       answer.headers.set('Vary', 'Origin')
       if (registered) {
         answer.headers.set('Access-Control-Allow-Origin', origin)
-        answer.headers.set('Access-Control-Expose-Headers', 'WWW-Authenticate')
+        answer.headers.set('Access-Control-Expose-Headers', 'WWW-Authenticate, DPoP-Nonce')
       }
       return answer
     },

@@ -6,6 +6,7 @@ import { ACR_VALUES } from '../disclosure/acr.ts'
 import { CLAIM_NAMES } from '../disclosure/claims.ts'
 import {
   CLIENT_AUTH_METHODS,
+  CLIENT_SIGNING_ALGS,
   ENCRYPTION_ALGS,
   ENCRYPTION_ENCS,
   SIGNING_ALGS,
@@ -20,7 +21,10 @@ export function metadataOf(issuer: string): Readonly<Record<string, unknown>> {
   return {
     issuer,
     authorization_endpoint: `${issuer}${PATHS.authorize}`,
+    pushed_authorization_request_endpoint: `${issuer}${PATHS.par}`,
     token_endpoint: `${issuer}${PATHS.token}`,
+    introspection_endpoint: `${issuer}${PATHS.introspect}`,
+    revocation_endpoint: `${issuer}${PATHS.revoke}`,
     userinfo_endpoint: `${issuer}${PATHS.userinfo}`,
     jwks_uri: `${issuer}/.well-known/jwks.json`,
     end_session_endpoint: `${issuer}${PATHS.endSession}`,
@@ -33,6 +37,17 @@ export function metadataOf(issuer: string): Readonly<Record<string, unknown>> {
     id_token_encryption_alg_values_supported: ENCRYPTION_ALGS,
     id_token_encryption_enc_values_supported: ENCRYPTION_ENCS,
     token_endpoint_auth_methods_supported: CLIENT_AUTH_METHODS,
+    token_endpoint_auth_signing_alg_values_supported: CLIENT_SIGNING_ALGS,
+    // A client that proves nothing may give its own tokens back, and asks about none.
+    introspection_endpoint_auth_methods_supported: CLIENT_AUTH_METHODS.filter(
+      (method) => method !== 'none',
+    ),
+    introspection_endpoint_auth_signing_alg_values_supported: CLIENT_SIGNING_ALGS,
+    revocation_endpoint_auth_methods_supported: CLIENT_AUTH_METHODS,
+    revocation_endpoint_auth_signing_alg_values_supported: CLIENT_SIGNING_ALGS,
+    dpop_signing_alg_values_supported: CLIENT_SIGNING_ALGS,
+    // What some clients must do is in their records.
+    require_pushed_authorization_requests: false,
     claims_supported: [
       ...['sub', ...CLAIM_NAMES, 'email', 'email_verified'],
       ...['acr', 'amr', 'auth_time'],

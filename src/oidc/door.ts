@@ -46,6 +46,10 @@ export interface OidcState extends DoorState {
   readonly state: string | null
   readonly nonce: string | null
   readonly codeChallenge: string | null
+  readonly dpopJkt: string | null
+  readonly resource: string | null
+  /** Whether the client pushed the request itself (RFC 9126). */
+  readonly pushed: boolean
   readonly requestedScopes: readonly string[]
   readonly offlineAccess: boolean
   readonly idTokenClaims: readonly string[]
@@ -67,11 +71,12 @@ export interface Kept {
   readonly offlineAccess: boolean
 }
 
-/** What `request` asks of login/. `expectedSubs` and `sid` as in `OidcState`. */
+/** What `request` asks of login/. `pushed`, `expectedSubs` and `sid` as in `OidcState`. */
 export function askedBy(
   request: AuthorizationRequest,
   service: Service,
   about: {
+    readonly pushed: boolean
     readonly expectedSubs: readonly string[]
     readonly sid: string | null
     readonly context: BrowserContext
@@ -85,6 +90,9 @@ export function askedBy(
     state: request.state,
     nonce: request.nonce,
     codeChallenge: request.codeChallenge,
+    dpopJkt: request.dpopJkt,
+    resource: request.resource,
+    pushed: about.pushed,
     requestedScopes: request.requestedScopes,
     offlineAccess: request.offlineAccess,
     idTokenClaims: request.idTokenClaims,
@@ -137,12 +145,14 @@ export function oidcDoor(house: OidcDoorHouse): Door {
 
 /** Whether `service`, as it is registered now, may have what was asked of it before. */
 export function allows({ doorState, scopes, minTrustLevel }: Asked, service: Service): boolean {
-  const { redirectUri } = doorState as OidcState
+  const { redirectUri, pushed, codeChallenge } = doorState as OidcState
   const { oidc: client, enabled } = service
   return (
     enabled &&
     client !== undefined &&
     matchesRedirectUri(client, redirectUri) &&
+    (pushed || !client.require_pushed_authorization_requests) &&
+    (codeChallenge !== null || !client.require_pkce) &&
     minTrustLevel >= client.min_trust_level &&
     isSubset(scopes, ceilingOf(service))
   )
@@ -182,12 +192,13 @@ async function finish(
     offlineAccess: state.offlineAccess,
   }
   const { tokenId, enrollmentId, grantId, clientId, trustLevel } = grant
-  const { redirectUri, codeChallenge } = state
+  const { redirectUri, codeChallenge, dpopJkt, resource } = state
   const code = await makeCode(
     master,
     sessionId,
     {
-      ...{ tokenId, enrollmentId, grantId, clientId, trustLevel, redirectUri, codeChallenge },
+      ...{ tokenId, enrollmentId, grantId, clientId, trustLevel },
+      ...{ redirectUri, codeChallenge, dpopJkt, resource },
       issuedAt: now(),
     },
     random(CODE_RANDOM_BYTES),

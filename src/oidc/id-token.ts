@@ -25,6 +25,8 @@ export interface IdTokenAbout {
   readonly alg: SigningAlg
   /** The claims that the request's `claims` parameter named for the id_token. */
   readonly idTokenClaims: readonly string[]
+  /** For a client that may exchange its id_token; see `TokenReference`. */
+  readonly jti?: string | null
 }
 
 /**
@@ -36,7 +38,7 @@ export async function idTokenClaims(
   about: IdTokenAbout,
   now: number,
 ): Promise<Record<string, unknown>> {
-  const { issuer, client, grant, nonce, accessToken, alg } = about
+  const { issuer, client, grant, nonce, accessToken, alg, jti } = about
   const granted = Object.entries(grant.claims).filter(
     ([name]) => client.claims_in_id_token || about.idTokenClaims.includes(name),
   )
@@ -53,6 +55,7 @@ export async function idTokenClaims(
     amr: AMR,
     ...(accessToken !== undefined && { at_hash: await leftHalf(accessToken, alg) }),
     sid: grant.sid,
+    ...(typeof jti === 'string' && { jti }),
   }
 }
 

@@ -7,14 +7,21 @@ const ERRORS = {
   'error-client': 'This service is not known here.',
   'error-redirect-uri': 'The address to return to is not registered for this service.',
   'error-request': 'This sign-in request is not valid.',
+  'error-request-uri': 'This sign-in request has expired or was already used.',
   'error-logout': 'We could not return you to the service.',
 } as const
+
+/** Of those that are nobody's fault at the service. */
+const TITLES: Partial<Readonly<Record<ErrorPage, string>>> = {
+  'error-request-uri': 'Please start again',
+  'error-logout': 'Sign out',
+}
 
 /** The page of an error that must not travel to the service. Nothing of the request is in it (5-security 337). */
 export type ErrorPage = keyof typeof ERRORS
 
 export function errorPage(id: ErrorPage): Page {
-  const title = id === 'error-logout' ? 'Sign out' : "This site isn't set up correctly"
+  const title = TITLES[id] ?? "This site isn't set up correctly"
   const content = html`<h1>${title}</h1>
       <p>${ERRORS[id]}</p>`
   return { id, status: 400, title, content }

@@ -32,6 +32,10 @@ export interface RefreshTokenContent {
   /** 0 for the first token of a family. */
   readonly generation: number
   readonly grant: Grant
+  /** The thumbprint of the key that must be proved with it; absent: none. */
+  readonly jkt?: string
+  /** The resource that its access tokens are for (RFC 8707); absent: none was asked at the beginning. */
+  readonly resource?: string
   /** Unix seconds. */
   readonly issuedAt: number
 }
@@ -40,6 +44,8 @@ const contentSchema = v.strictObject({
   familyId: sealedText,
   generation: sealedNumber,
   grant: grantSchema,
+  jkt: v.exactOptional(sealedText),
+  resource: v.exactOptional(sealedText),
   issuedAt: sealedNumber,
 }) satisfies v.GenericSchema<unknown, RefreshTokenContent>
 
@@ -49,8 +55,8 @@ export async function sealRefreshToken(
   content: RefreshTokenContent,
   random12: Uint8Array,
 ): Promise<string> {
-  const { familyId, generation, grant, issuedAt } = content
-  const plaintext = JSON.stringify({ familyId, generation, grant, issuedAt })
+  const { familyId, generation, grant, jkt, resource, issuedAt } = content
+  const plaintext = JSON.stringify({ familyId, generation, grant, jkt, resource, issuedAt })
   return sealBox(master, 'token', plaintext, CONTEXT, random12)
 }
 

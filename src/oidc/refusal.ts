@@ -3,7 +3,7 @@
  * words of ours; `service` is given only when it is known for sure, because a client_id may be any text.
  */
 export type NoteRefusal = (
-  where: 'authorize' | 'token' | 'userinfo' | 'logout',
+  where: 'authorize' | 'par' | 'token' | 'introspect' | 'revoke' | 'userinfo' | 'logout',
   reason: string,
   service?: string,
 ) => Promise<void>

@@ -6,12 +6,21 @@ import { only } from '../http/method.ts'
 import type { MasterSecret } from '../keys/master-secret.ts'
 import { type AuthorizeHouse, authorizeRoutes } from './authorize/routes.ts'
 import { metadataOf } from './discovery.ts'
+import { type IntrospectHouse, introspectRoutes } from './introspect/routes.ts'
 import { type LogoutHouse, logoutRoutes } from './logout/routes.ts'
+import { type ParHouse, parRoutes } from './par/routes.ts'
+import { type RevokeHouse, revokeRoutes } from './revoke/routes.ts'
 import { overflow, SSO_SECONDS, ssoCookiesIn } from './sso.ts'
 import { type TokenRoutesHouse, tokenRoutes } from './token/routes.ts'
 import { type UserinfoHouse, userinfoRoutes } from './userinfo/routes.ts'
 
-export type OidcHouse = AuthorizeHouse & TokenRoutesHouse & UserinfoHouse & LogoutHouse
+export type OidcHouse = AuthorizeHouse &
+  ParHouse &
+  TokenRoutesHouse &
+  IntrospectHouse &
+  RevokeHouse &
+  UserinfoHouse &
+  LogoutHouse
 
 /** Changes only with a deployment. */
 const CACHE_CONTROL = 'public, max-age=300, stale-while-revalidate=600, stale-if-error=86400'
@@ -30,7 +39,10 @@ export function oidcRoutes(house: OidcHouse): Hono {
       .all(path, only(DOCUMENT_METHODS))
   }
   app.route('/', authorizeRoutes(house))
+  app.route('/', parRoutes(house))
   app.route('/', tokenRoutes(house))
+  app.route('/', introspectRoutes(house))
+  app.route('/', revokeRoutes(house))
   app.route('/', userinfoRoutes(house))
   app.route('/', logoutRoutes(house))
   return app

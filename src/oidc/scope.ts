@@ -74,6 +74,15 @@ export function grantedScope(
   return SUPPORTED_SCOPES.filter((name) => names.has(name)).join(' ')
 }
 
+/** The part of the `granted` scope that is asked for now; `undefined` when more is asked (RFC 6749 section 6). */
+export function narrowedScope(granted: string, asked: string | undefined): string | undefined {
+  if (asked === undefined) return granted
+  const names = granted.split(' ')
+  const wanted = asked.split(' ').filter((name) => name !== '')
+  if (wanted.length === 0 || !wanted.every((name) => names.includes(name))) return undefined
+  return names.filter((name) => wanted.includes(name)).join(' ')
+}
+
 /** The disclosures that one scope stands for: none for `openid` and for whatever is not in the catalogue. */
 export function disclosuresOf(name: string): readonly AtomicScope[] {
   const atoms = expandScopes([name])

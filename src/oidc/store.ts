@@ -1,6 +1,8 @@
 /** What the OpenID Connect door keeps in D1: refresh families, dead grants, sessions at clients. Never an attribute. */
 import { type Standing, standingOf } from '../login/store.ts'
 import type { TrustLists } from '../seal/store.ts'
+import type { OneTimeProof } from '../services/one-time-proof.ts'
+import { useProofs } from '../services/store.ts'
 import type { RefreshFamily } from './refresh-token.ts'
 
 /** A session of a person at a client that registered a back-channel logout address. */
@@ -12,8 +14,10 @@ export interface ClientSession {
 
 /** Times in Unix seconds. Every method throws when D1 does. */
 export interface OidcStore {
-  /** The one question about person and client at a step of this door. */
-  standing(tokenId: string, clientId: string): Promise<Standing>
+  /** The one question about person and client at a step of this door, and about a login by its `loginId`. */
+  standing(tokenId: string, clientId: string, login?: string): Promise<Standing>
+  /** See `useProofs`. */
+  useProofs(proofs: readonly OneTimeProof[], now: number): Promise<readonly string[]>
   /** Whether the grant was killed because its code, or a refresh token, came again. */
   isDead(grantId: string): Promise<boolean>
   /** Kills a grant: its refresh family goes, its access tokens are refused until `until`. */
@@ -45,7 +49,9 @@ interface SessionRow {
 
 export function oidcStore(db: D1Database, trust: TrustLists): OidcStore {
   return {
-    standing: (tokenId, clientId) => standingOf(db, trust, tokenId, clientId),
+    standing: (tokenId, clientId, login) => standingOf(db, trust, tokenId, clientId, login),
+
+    useProofs: (proofs, now) => useProofs(db, proofs, now),
 
     async isDead(grantId) {
       const row = await db

@@ -149,9 +149,10 @@ async function registerService(house: OperatorHouse, c: Context): Promise<Respon
   })
   const shown = { serviceId: service.serviceId, enabled: service.enabled, ...metadata.value }
   if (!created) return json(shown)
-  const isPublicClient = metadata.value.oidc?.token_endpoint_auth_method === 'none'
-  // A public client could not keep a secret, so nobody is shown the one that fills its place.
-  return json(isPublicClient ? shown : { ...shown, secret }, 201)
+  const method = metadata.value.oidc?.token_endpoint_auth_method
+  // A public client could not keep a secret, and one with a key needs none: nobody is shown what fills its place.
+  const isWithoutSecret = method === 'none' || method === 'private_key_jwt'
+  return json(isWithoutSecret ? shown : { ...shown, secret }, 201)
 }
 
 async function newSecret(house: OperatorHouse, c: Context): Promise<Response> {
@@ -160,6 +161,10 @@ async function newSecret(house: OperatorHouse, c: Context): Promise<Response> {
   if (!body.ok) return body.reason
   const service = await findService(db, c.req.param('serviceId') ?? '')
   if (service === undefined) return problem('not_found')
+  // It proves itself with a key: a secret would be good for nothing but to leak.
+  if (service.oidc?.token_endpoint_auth_method === 'private_key_jwt') {
+    return problem('invalid_request', { member: 'oidc.token_endpoint_auth_method' })
+  }
   const secret = toBase64url(random(32))
   const { serviceId } = service
   const overlap = body.value.endOthers ? 0 : SECRET_OVERLAP

@@ -170,6 +170,18 @@ export function ceilingOf(service: ServiceMetadata): readonly AtomicScope[] {
   )
 }
 
+/**
+ * Whether `service` may use the direct door, whose tokens are bearer tokens behind a secret: not when it is registered to
+ * prove more than that, for nobody may choose the lesser way in its name.
+ */
+export function mayUseDirectDoor({ oidc }: ServiceMetadata): boolean {
+  return (
+    oidc?.token_endpoint_auth_method !== 'private_key_jwt' &&
+    !oidc?.require_pushed_authorization_requests &&
+    !oidc?.dpop_bound_access_tokens
+  )
+}
+
 /** The sector of a pairwise subject at `service` (OIDC Core section 8.1). */
 export function sectorOf(service: ServiceMetadata): string {
   return service.sectorIdentifier ?? new URL(service.url).hostname

@@ -1,4 +1,5 @@
 import * as v from 'valibot'
+import type { OneTimeProof } from './one-time-proof.ts'
 import type { SecretHash, Service, ServiceMetadata } from './service.ts'
 
 /** A row of the table `service` as D1 gives it. */
@@ -135,4 +136,26 @@ export function rotateSecret(
        ) WHERE service_id = ?1 RETURNING service_id`,
     )
     .bind(serviceId, JSON.stringify(next), now + overlap, now)
+}
+
+/**
+ * Uses `proofs` up at `now` (Unix seconds) and returns the ids of those that nobody had used: one statement decides, however
+ * many isolates are asked at once (5-security 63, 81).
+ */
+export async function useProofs(
+  db: D1Database,
+  proofs: readonly OneTimeProof[],
+  now: number,
+): Promise<readonly string[]> {
+  const [used] = await db.batch<{ readonly proof: string }>([
+    db
+      .prepare(
+        `INSERT INTO used_proof (proof, expires_at)
+         SELECT json_extract(value, '$.id'), json_extract(value, '$.expiresAt') FROM json_each(?1) WHERE true
+         ON CONFLICT DO NOTHING RETURNING proof`,
+      )
+      .bind(JSON.stringify(proofs)),
+    db.prepare('DELETE FROM used_proof WHERE expires_at < ?').bind(now),
+  ])
+  return (used?.results ?? []).map(({ proof }) => proof)
 }

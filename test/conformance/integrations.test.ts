@@ -2,6 +2,7 @@
  * The recipes of `docs/integrations` that say "run in CI": the code in the page is started as a program and a person logs in
  * through it, with nothing between the two but HTTP.
  */
+import { generateKeyPairSync } from 'node:crypto'
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,6 +11,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { freePorts } from '../../dev/ports.ts'
 import { startWorld, type World } from '../../dev/world.ts'
 import { Browser } from './integrations/browser.ts'
+import { registerCaller } from './integrations/caller.ts'
 import { decide, enrollPerson, logIn } from './integrations/person.ts'
 import { type App, type Changes, startRecipe } from './integrations/recipe.ts'
 
@@ -132,6 +134,116 @@ test('openid-client-5.md: registered with ES256 and not told so, it fails as the
   const login = await browser.open(`${origin}/login`)
   const failed = await logIn(browser, login, await enrollPerson(world))
   expect(failed.body).toBe('unexpected JWT alg received, expected RS256, got: ES256')
+})
+
+test('fapi-2.md: a key, a pushed request, bound tokens; logout ends them', async () => {
+  const { origin } = await startApp('fapi-2', { clientId: 'my-fapi-app' })
+  const phone = await enrollPerson(world)
+  const browser = new Browser()
+
+  const start = await browser.open(`${origin}/login`)
+  const asked = new URL(start.url)
+  expect([...asked.searchParams.keys()].toSorted()).toEqual(['client_id', 'request_uri'])
+  const home = await logIn(browser, start, phone)
+  expect(home.url).toBe(`${origin}/`)
+  const user = JSON.parse(home.body)
+  expect(user).toEqual({ sub: expect.any(String), name: 'Camille Martin', adult: true })
+
+  // The same request once more, as the back button sends it.
+  expect((await browser.open(start.url)).body).toContain('<main id="error-request-uri">')
+
+  const granted = ['identity:name']
+  const less = await logIn(browser, await browser.open(`${origin}/login`), phone, { granted })
+  expect(JSON.parse(less.body)).toEqual({ ...user, adult: false })
+
+  const out = await browser.post(`${origin}/logout`)
+  expect(out.body).toContain('Sign in with your phone')
+
+  const again = await browser.open(`${origin}/login`)
+  const declined = await logIn(browser, again, phone, { granted: null })
+  expect([declined.status, declined.body]).toEqual([
+    403,
+    'You declined on your phone, or cancelled.',
+  ])
+})
+
+test('fapi-2.md: another key than the registered one proves nothing', async () => {
+  const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const jwks = { keys: [{ ...publicKey.export({ format: 'jwk' }), kid: 'another' }] }
+  const { origin } = await startApp('fapi-2', { clientId: 'my-other-fapi-app', oidc: { jwks } })
+  expect((await new Browser().open(`${origin}/login`)).status).toBe(500)
+})
+
+test('api.md: tokens for it and for nobody else, what was shared, and how the person signed in', async () => {
+  const { origin } = await startApp('api', { clientId: 'my-api' })
+  const caller = await registerCaller(world, 'an-app', origin)
+  const phone = await enrollPerson(world)
+
+  const { access_token: good, id_token: idToken } = await caller.signIn(phone, origin)
+  const me = await caller.call(good, 'GET', `${origin}/me`)
+  expect(await me.json()).toEqual({ sub: expect.any(String), app: 'an-app' })
+  const bar = await caller.call(good, 'GET', `${origin}/bar`)
+  expect(await bar.json()).toEqual({ adult: true })
+  const transfer = await caller.call(good, 'POST', `${origin}/transfer`)
+  expect(await transfer.json()).toEqual({ done: true })
+
+  const { access_token: opaque } = await caller.signIn(phone)
+  const forAnother = await registerCaller(world, 'another-app', `${origin}/another`)
+  const { access_token: foreign } = await forAnother.signIn(phone, `${origin}/another`)
+  for (const token of [idToken, opaque, foreign, `${good.slice(0, -4)}AAAA`]) {
+    const refused = await caller.call(token, 'GET', `${origin}/me`)
+    expect(refused.status).toBe(401)
+    expect(refused.headers.get('WWW-Authenticate')).toContain('error="invalid_token"')
+  }
+  const nobody = await fetch(`${origin}/me`)
+  expect(nobody.headers.get('WWW-Authenticate')).toBe(
+    `Bearer realm="${origin}", DPoP algs="ES256 PS256 EdDSA", realm="${origin}"`,
+  )
+
+  const less = await caller.signIn(phone, origin, { granted: [] })
+  const unshared = await caller.call(less.access_token, 'GET', `${origin}/bar`)
+  expect(unshared.status).toBe(403)
+  expect(unshared.headers.get('WWW-Authenticate')).toContain('scope="identity:age_over_18"')
+
+  const selfIssued = await enrollPerson(world, { isGranted: false })
+  const low = await caller.signIn(selfIssued, origin)
+  const stepUp = await caller.call(low.access_token, 'POST', `${origin}/transfer`)
+  expect(stepUp.status).toBe(401)
+  expect(stepUp.headers.get('WWW-Authenticate')).toContain(
+    'error="insufficient_user_authentication", acr_values="urn:idtokenseal:acr:face-oob-substantial"',
+  )
+})
+
+test('api.md: what was revoked is good alone until its end, and not where the issuer is asked', async () => {
+  const { origin } = await startApp('api', { clientId: 'my-asking-api' })
+  const caller = await registerCaller(world, 'a-leaving-app', origin)
+  const { access_token: token } = await caller.signIn(await enrollPerson(world), origin)
+  expect((await caller.call(token, 'POST', `${origin}/transfer`)).status).toBe(200)
+  await caller.revoke(token)
+  expect((await caller.call(token, 'GET', `${origin}/me`)).status).toBe(200)
+  expect((await caller.call(token, 'POST', `${origin}/transfer`)).status).toBe(401)
+})
+
+test('api.md: a bound token with a proof, and no other way', async () => {
+  const { origin } = await startApp('api', { clientId: 'my-bound-api' })
+  const bound = { dpop_bound_access_tokens: true }
+  const caller = await registerCaller(world, 'a-bound-app', origin, bound)
+  const { access_token: token } = await caller.signIn(await enrollPerson(world), origin)
+  expect((await caller.call(token, 'GET', `${origin}/me`)).status).toBe(200)
+  expect((await caller.call(token, 'POST', `${origin}/transfer`)).status).toBe(200)
+  expect((await caller.call(token, 'GET', `${origin}/me`)).status).toBe(200)
+  expect((await caller.copy(`${origin}/me`)).status).toBe(401)
+  // A proof that was made for somebody else and that nobody has used here.
+  await caller.call(token, 'GET', `${world.product}/health`)
+  expect((await caller.copy(`${origin}/me`)).status).toBe(401)
+
+  const thief = await registerCaller(world, 'a-thief', origin, bound)
+  expect((await thief.call(token, 'GET', `${origin}/me`)).status).toBe(401)
+  for (const scheme of ['Bearer', 'DPoP']) {
+    const Authorization = `${scheme} ${token}`
+    const copied = await fetch(`${origin}/me`, { headers: { Authorization } })
+    expect(copied.status).toBe(401)
+  }
 })
 
 // As for the browser tests: without a Chromium they are skipped, unless one is required.

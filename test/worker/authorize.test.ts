@@ -295,11 +295,20 @@ describe('once the address is proven', () => {
   test.each([
     ['request', 'eyJhbGciOiJub25lIn0.e30.', 'request_not_supported'],
     ['request_uri', 'https://rp.example/request.jwt', 'request_uri_not_supported'],
-    ['request_uri', 'urn:ietf:params:oauth:request_uri:none', 'request_uri_not_supported'],
+    ['request_uri', 'urn:ietf:params:oauth:request_uri', 'request_uri_not_supported'],
     ['registration', '{}', 'registration_not_supported'],
   ])('034 authorize: %s=%s is neither ignored nor fetched', async (name, value, error) => {
     expectAuthz(await untouched(() => tab.authorize({ [name]: value })), error)
   })
+
+  test.each(['none', '', 'AAAA', `${'A'.repeat(9000)}`])(
+    '034 349 authorize: a reference that we never gave to a pushed request is a page (%#)',
+    async (box) => {
+      const request_uri = `urn:ietf:params:oauth:request_uri:${box}`
+      const answer = await untouched(() => tab.authorize({ request_uri }))
+      expectErrorPage(answer, 'error-request-uri')
+    },
+  )
 
   test('035 authorize: claims that are no JSON', async () => {
     for (const claims of ['{', '[]', 'null', '{"userinfo":1}', '{"userinfo":{"name":1}}']) {

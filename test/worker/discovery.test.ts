@@ -3,9 +3,23 @@ import { env } from 'cloudflare:workers'
 import { compactDecrypt, createLocalJWKSet, exportJWK, generateKeyPair, jwtVerify } from 'jose'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { utf8 } from '../../src/bytes.ts'
-import { workerWith } from './other-worker.ts'
-import { landedAt, loggedIn, redeemAs } from './redeemed.ts'
 import {
+  asserted,
+  credentialsBy,
+  type KeyAlg,
+  type KeyedClient,
+  makeKey,
+  open,
+  proven,
+  registerKeyed,
+  sendForm,
+  userinfoKeyed,
+} from './high-security.ts'
+import { workerWith } from './other-worker.ts'
+import { landedAt, loggedIn } from './redeemed.ts'
+import {
+  approve,
+  authorizationParameters,
   type Client,
   claimsOf,
   formIn,
@@ -43,7 +57,20 @@ const REGISTERED = new Set([
   ...['prompt_values_supported', 'authorization_response_iss_parameter_supported'],
   ...['end_session_endpoint', 'backchannel_logout_supported'],
   ...['backchannel_logout_session_supported', 'pushed_authorization_request_endpoint'],
+  // RFC 8414
+  ...[
+    'introspection_endpoint_auth_methods_supported',
+    'revocation_endpoint_auth_methods_supported',
+  ],
+  'introspection_endpoint_auth_signing_alg_values_supported',
+  'revocation_endpoint_auth_signing_alg_values_supported',
+  // RFC 9126, RFC 9449
+  ...['require_pushed_authorization_requests', 'dpop_signing_alg_values_supported'],
 ])
+
+const TOKEN_EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange'
+const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token'
+const API = 'https://api.example/'
 
 /** A picture that passes for a WebP. */
 const PHOTO = new Uint8Array([
@@ -110,7 +137,17 @@ describe('the document', () => {
       end_session_endpoint: `${ISSUER}/oidc/end-session`,
       response_types_supported: ['code'],
       response_modes_supported: ['query', 'form_post'],
-      grant_types_supported: ['authorization_code', 'refresh_token'],
+      pushed_authorization_request_endpoint: `${ISSUER}/oidc/par`,
+      introspection_endpoint: `${ISSUER}/oidc/introspect`,
+      revocation_endpoint: `${ISSUER}/oidc/revoke`,
+      grant_types_supported: ['authorization_code', 'refresh_token', TOKEN_EXCHANGE],
+      token_endpoint_auth_methods_supported: [
+        ...['client_secret_basic', 'client_secret_post', 'private_key_jwt', 'none'],
+      ],
+      // RS256 is forbidden there by FAPI 2.
+      token_endpoint_auth_signing_alg_values_supported: ['ES256', 'PS256', 'EdDSA'],
+      dpop_signing_alg_values_supported: ['ES256', 'PS256', 'EdDSA'],
+      require_pushed_authorization_requests: false,
       subject_types_supported: ['public', 'pairwise'],
       id_token_signing_alg_values_supported: ['ES256', 'RS256'],
       code_challenge_methods_supported: ['S256'],
@@ -156,13 +193,19 @@ describe('the document', () => {
     expect(await ask('userinfo_endpoint')).toBe(401)
     expect(await ask('jwks_uri')).toBe(200)
     expect(await ask('end_session_endpoint')).toBe(200)
+    for (const name of ['pushed_authorization_request', 'introspection', 'revocation']) {
+      expect(await ask(`${name}_endpoint`, 'POST'), name).toBe(400)
+      expect(await ask(`${name}_endpoint`), name).toBe(405)
+    }
     const endpoints = Object.keys(metadata).filter((name) => /_(endpoint|uri)$/.test(name))
     expect(endpoints.sort()).toEqual([
-      ...['authorization_endpoint', 'end_session_endpoint', 'jwks_uri', 'token_endpoint'],
+      ...['authorization_endpoint', 'end_session_endpoint', 'introspection_endpoint', 'jwks_uri'],
+      ...['pushed_authorization_request_endpoint', 'revocation_endpoint', 'token_endpoint'],
       'userinfo_endpoint',
     ])
     for (const path of [
-      ...['/oidc/par', '/oidc/introspect', '/oidc/revoke', '/oidc/register', '/oidc/device'],
+      ...['/oidc/register', '/oidc/device', '/oidc/bc-authorize', '/oidc/challenge', '/oidc/nonce'],
+      ...['/oidc/par/', '/oidc/request', '/oidc/introspection', '/oidc/revocation'],
       ...['/oidc/check-session', '/oidc', '/oidc/', '/oidc/token/', '/oidc/authorize/x'],
       ...['/.well-known/webfinger', '/.well-known/openid-configuration/', '/.well-known/x'],
     ]) {
@@ -227,19 +270,22 @@ describe('what is listed', () => {
   })
 
   test('322 discovery: every grant type', async () => {
-    const { client, person } = await world()
+    const { client, person } = await world({ resources: [API] })
     const { code } = await landedAt(client, person, { request: { scope: 'openid offline_access' } })
-    const shown: Record<string, Record<string, string>> = {
-      authorization_code: { code, redirect_uri: REDIRECT_URI, code_verifier: VERIFIER },
-      refresh_token: {},
+    let tokens = { access_token: '', refresh_token: '' }
+    const shown: Record<string, () => Record<string, string>> = {
+      authorization_code: () => ({ code, redirect_uri: REDIRECT_URI, code_verifier: VERIFIER }),
+      refresh_token: () => ({ refresh_token: tokens.refresh_token }),
+      [TOKEN_EXCHANGE]: () => ({
+        ...{ subject_token: tokens.access_token, subject_token_type: ACCESS_TOKEN, resource: API },
+      }),
     }
     expect(Object.keys(shown)).toEqual(listed('grant_types_supported'))
-    let refreshToken = ''
     for (const type of listed('grant_types_supported')) {
-      const more = type === 'refresh_token' ? { refresh_token: refreshToken } : shown[type]
-      const { status, body } = await token({ grant_type: type, ...more }, client.basic)
+      const { status, body } = await token({ grant_type: type, ...shown[type]?.() }, client.basic)
       expect(status, type).toBe(200)
-      refreshToken = body.refresh_token
+      expect(body.access_token, type).not.toBe(tokens.access_token)
+      tokens = body
     }
   })
 
@@ -291,10 +337,66 @@ describe('what is listed', () => {
   test('322 discovery: every way for a client to prove itself', async () => {
     const { person } = await world()
     for (const method of listed('token_endpoint_auth_methods_supported')) {
-      const oidc = { token_endpoint_auth_method: method }
-      const client = await registerClient(oidc, {}, method.replaceAll('_', '-'))
+      const client = await registerBy(method)
+      const ask = async (path: string, form: Record<string, string>) => {
+        const by = await credentialsBy(method, client)
+        return sendForm(path, { ...by.form, ...form }, by.headers)
+      }
+      const request = await authorizationParameters({ client_id: client.clientId })
+      const pushed = await ask('/oidc/par', request)
+      expect(pushed.status, method).toBe(201)
+      const tab = new Tab()
+      const page = await open(tab, client.clientId, pushed.body.request_uri)
+      const answer = await approvedFrom(tab, page, person)
+      const redeemed = await ask('/oidc/token', {
+        ...{ grant_type: 'authorization_code', code: landingOf(answer).parameters.code ?? '' },
+        ...{ redirect_uri: REDIRECT_URI, code_verifier: VERIFIER },
+      })
+      expect(redeemed.status, method).toBe(200)
+
+      const token = redeemed.body.access_token
+      const asked = await ask('/oidc/introspect', { token })
+      const mayAsk = listed('introspection_endpoint_auth_methods_supported').includes(method)
+      expect([asked.status, asked.body.active], method).toEqual(
+        mayAsk ? [200, true] : [401, undefined],
+      )
+      const revoked = await ask('/oidc/revoke', { token })
+      const mayRevoke = listed('revocation_endpoint_auth_methods_supported').includes(method)
+      expect([mayRevoke, revoked.status], method).toEqual([true, 200])
+      expect((await userinfo(token)).status, method).toBe(401)
+    }
+  })
+
+  test('322 discovery: every signature of a client, at every endpoint that lists it', async () => {
+    for (const alg of listed('token_endpoint_auth_signing_alg_values_supported')) {
+      const key = await makeKey(alg as KeyAlg)
+      for (const registered of [{}, { token_endpoint_auth_signing_alg: alg }]) {
+        const client = await registerKeyed(registered, {}, `${alg.toLowerCase()}-bar`, key)
+        const ask = async (path: string, form: Record<string, string>) =>
+          (await sendForm(path, { ...(await asserted(client)), ...form })).status
+        const request = await authorizationParameters({ client_id: client.clientId })
+        expect(await ask('/oidc/par', request), alg).toBe(201)
+        expect(await ask('/oidc/introspect', { token: 'nonsense' }), alg).toBe(200)
+        expect(await ask('/oidc/revoke', { token: 'nonsense' }), alg).toBe(200)
+        expect(await ask('/oidc/token', { grant_type: 'refresh_token' }), alg).toBe(400)
+      }
+    }
+    for (const where of ['introspection', 'revocation']) {
+      expect(listed(`${where}_endpoint_auth_signing_alg_values_supported`)).toEqual(
+        listed('token_endpoint_auth_signing_alg_values_supported'),
+      )
+    }
+  })
+
+  test('322 discovery: every signature of a DPoP proof', async () => {
+    const { client, person } = await world()
+    for (const alg of listed('dpop_signing_alg_values_supported')) {
+      const key = await makeKey(alg as KeyAlg)
       const { code } = await landedAt(client, person)
-      expect((await redeemAs(client, code, { oidc })).status, method).toBe(200)
+      const headers = { ...client.basic, ...(await proven(key)) }
+      const { status, body } = await redeem(client, code, {}, headers)
+      expect([status, body.token_type], alg).toEqual([200, 'DPoP'])
+      expect((await userinfoKeyed(key, body.access_token)).status, alg).toBe(200)
     }
   })
 
@@ -340,11 +442,22 @@ describe('what is listed', () => {
     person: Person,
     request: Record<string, string | undefined>,
   ): Promise<Answer> {
-    const waiting = await tab.begin(person.tokenId, request)
-    const sessionId = /data-session="([^"]*)"/.exec(waiting.body)?.[1] ?? ''
-    const claimed = await person.claim(sessionId)
-    await person.approve(sessionId, claimed.body)
+    return approvedFrom(tab, await tab.authorize(request), person)
+  }
+
+  /** The same from its first page. */
+  async function approvedFrom(tab: Tab, page: Answer, person: Person): Promise<Answer> {
+    const waiting = await tab.type(page, person.tokenId)
+    await approve(person, waiting)
     return tab.press(waiting, '/login/continue')
+  }
+
+  /** A client that proves itself by `method`. */
+  async function registerBy(method: string): Promise<Client | KeyedClient> {
+    const clientId = method.replaceAll('_', '-')
+    return method === 'private_key_jwt'
+      ? registerKeyed({}, {}, clientId)
+      : registerClient({ token_endpoint_auth_method: method }, {}, clientId)
   }
 
   /** The client with a secret that we know: the first registration alone shows one. */
@@ -393,7 +506,7 @@ describe('what is not listed', () => {
       prompt: ['create', 'None', 'banana'],
       code_challenge_method: ['plain', 's256', 'S512'],
       request: ['eyJhbGciOiJub25lIn0.e30.'],
-      request_uri: ['https://127.0.0.1:8790/request', 'urn:ietf:params:oauth:request_uri:x'],
+      request_uri: ['https://127.0.0.1:8790/request', 'urn:example:request', '/request'],
       registration: ['{}'],
     }
     const errors = {
@@ -407,6 +520,21 @@ describe('what is not listed', () => {
         const error = await errorOf({ [name]: value })
         expect(error, `${name}=${value}`).toBe(errors[name as keyof typeof errors])
       }
+    }
+    const request_uri = 'urn:ietf:params:oauth:request_uri:x'
+    expect(await errorOf({ request_uri })).toBe('error-request-uri')
+  })
+
+  test('322 discovery: a signature that no list has', async () => {
+    const client = await registerKeyed({})
+    const { body: tokens } = await sendForm('/oidc/token', {
+      ...(await asserted(client, { header: { alg: 'RS256' } })),
+    })
+    expect(tokens.error).toBe('invalid_client')
+    for (const alg of ['RS256', 'ES384', 'Ed25519', 'HS256', 'none']) {
+      const { DPoP } = await proven(client.dpop, {}, { header: { alg } })
+      const { body } = await sendForm('/oidc/token', await asserted(client), { DPoP })
+      expect(body.error, alg).toBe('invalid_dpop_proof')
     }
   })
 
@@ -429,7 +557,11 @@ describe('what is not listed', () => {
       ],
     }
     const values = {
-      token_endpoint_auth_method: ['private_key_jwt', 'client_secret_jwt', 'tls_client_auth'],
+      token_endpoint_auth_method: [
+        ...['client_secret_jwt', 'tls_client_auth', 'self_signed_tls_client_auth'],
+        'attest_jwt_client_auth',
+      ],
+      token_endpoint_auth_signing_alg: ['RS256', 'HS256', 'ES384', 'PS384', 'Ed25519', 'none'],
       id_token_signed_response_alg: ['none', 'HS256', 'PS256', 'ES384', 'EdDSA', 'es256'],
       id_token_encrypted_response_alg: ['RSA1_5', 'dir', 'A128KW', 'ECDH-ES+A128KW', 'none'],
       id_token_encrypted_response_enc: ['A128GCM', 'A256CBC-HS512', 'none'],
@@ -439,7 +571,10 @@ describe('what is not listed', () => {
         const encryption = name.endsWith('enc')
           ? { id_token_encrypted_response_alg: 'RSA-OAEP' }
           : {}
-        const { status } = await register({ jwks, ...encryption, [name]: value })
+        const signing = name.endsWith('signing_alg')
+          ? { token_endpoint_auth_method: 'private_key_jwt' }
+          : {}
+        const { status } = await register({ jwks, ...encryption, ...signing, [name]: value })
         expect(status, `${name}=${value}`).toBe(400)
       }
     }

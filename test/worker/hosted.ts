@@ -16,6 +16,7 @@ const SENTENCES = {
   'error-client': 'This service is not known here.',
   'error-redirect-uri': 'The address to return to is not registered for this service.',
   'error-request': 'This sign-in request is not valid.',
+  'error-request-uri': 'This sign-in request has expired or was already used.',
 }
 
 /** PAGE400: the provider's own page, nothing of the request in it, and no way on. */

@@ -357,7 +357,8 @@ describe('bodies', () => {
         for (const value of values) {
           const answer = await sendBody(path, JSON.stringify({ ...right, [member]: value }))
           expectProblem(answer, 400, 'invalid_request')
-          expect(answer.body.member).toBe(member)
+          // Of a list the entry as well.
+          expect(answer.body.member.replace(/\[\d+\]$/, '')).toBe(member)
           expect(Object.keys(answer.body).sort()).toEqual([
             'code',
             'member',

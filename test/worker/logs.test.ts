@@ -83,7 +83,7 @@ test('330 logs: each refusal of the OpenID Connect door is one line with its rea
   })
   const wrong = { Authorization: `Basic ${btoa('a-client:wrong')}` }
   await refused(redeem(client, parameters.code, {}, wrong), {
-    ...{ where: 'token', reason: 'invalid_client client authentication' },
+    ...{ where: 'token', reason: 'invalid_client wrong_secret' },
   })
   await refused(redeem(client, parameters.code, { code_verifier: 'x'.repeat(43) }), {
     ...{ where: 'token', reason: 'invalid_grant code_verifier', service },

@@ -3,6 +3,7 @@ import { env } from 'cloudflare:workers'
 import { exportJWK, generateKeyPair } from 'jose'
 import { describe, expect, test } from 'vitest'
 import { buildHouse, createApp, serve } from '../../src/app.ts'
+import { signingKeysOf } from '../../src/services/oidc-client.ts'
 import { findService } from '../../src/services/store.ts'
 import { OPERATOR_TOKEN } from './bindings.ts'
 import {
@@ -108,6 +109,88 @@ describe('registering a client', () => {
   })
 })
 
+describe('registering a client of high security', () => {
+  const publicKey = async (alg: string, kid: string) => {
+    const pair = await generateKeyPair(alg, { extractable: true })
+    return { ...(await exportJWK(pair.publicKey)), kid }
+  }
+
+  test('062 the profile fapi2 is told, stored and read back as its single rules', async () => {
+    const jwks = { keys: [await publicKey('ES256', 'k1')] }
+    const created = await put({ ...OIDC, profile: 'fapi2', jwks })
+    expect(created.status).toBe(201)
+    expect(created.body.oidc).toMatchObject({
+      ...OIDC,
+      profile: 'fapi2',
+      application_type: 'web',
+      token_endpoint_auth_method: 'private_key_jwt',
+      id_token_signed_response_alg: 'ES256',
+      require_pkce: true,
+      require_pushed_authorization_requests: true,
+      dpop_bound_access_tokens: true,
+      jwks,
+    })
+    const service = await findService(env.DB, 'bar-le-central')
+    expect(service?.oidc).toEqual(created.body.oidc)
+    // What was shown can be sent back as it is.
+    expect((await put(created.body.oidc)).body.oidc).toEqual(created.body.oidc)
+  })
+
+  test('062 its keys are checked by the platform too, one algorithm for each kind', async () => {
+    const keys = await Promise.all(
+      ['ES256', 'PS256', 'EdDSA'].map(async (alg) => ({
+        ...(await publicKey(alg, alg)),
+        use: 'sig',
+        alg,
+      })),
+    )
+    const registration = {
+      ...OIDC,
+      token_endpoint_auth_method: 'private_key_jwt',
+      token_endpoint_auth_signing_alg: 'EdDSA',
+    }
+    expect((await put({ ...registration, jwks: { keys } })).status).toBe(201)
+    const client = (await findService(env.DB, 'bar-le-central'))?.oidc
+    expect(client?.jwks?.keys).toEqual(keys)
+    expect(client && signingKeysOf(client)).toEqual([keys[2]])
+
+    const [ec, ...others] = keys
+    expect((await put({ ...registration, jwks: { keys: [ec] } })).body).toMatchObject({
+      status: 400,
+      member: 'oidc.jwks',
+    })
+    const off = { ...ec, y: ec?.x }
+    expect((await put({ ...registration, jwks: { keys: [off, ...others] } })).body).toMatchObject({
+      status: 400,
+      member: 'oidc.jwks',
+    })
+  })
+
+  test('166 the members for tokens of APIs come back as they were sent', async () => {
+    const members = {
+      require_pushed_authorization_requests: true,
+      dpop_bound_access_tokens: true,
+      default_max_age: 300,
+      resources: ['https://api.bar.example', 'urn:bar:orders', 'http://localhost:4000/api'],
+      resource: 'https://bar.example/me',
+      claims_in_access_token: true,
+    }
+    expect((await put({ ...OIDC, ...members })).body.oidc).toMatchObject(members)
+    expect((await findService(env.DB, 'bar-le-central'))?.oidc).toMatchObject(members)
+    const plain = await put(OIDC)
+    expect(Object.keys(plain.body.oidc as object)).not.toEqual(
+      expect.arrayContaining([expect.stringMatching(/^(?:resource|dpop|default_max|profile)/)]),
+    )
+    for (const change of [{ resources: members.resources }, { resource: members.resources[2] }]) {
+      const [member] = Object.keys(change)
+      expect(await putUnder('https://id.example', { oidc: { ...OIDC, ...change } })).toMatchObject({
+        status: 400,
+        member: `oidc.${member}`,
+      })
+    }
+  })
+})
+
 /** What is refused of every registration, creation or change, and how its member is named. */
 const REFUSED: [string, object, string][] = [
   ...[
@@ -159,11 +242,57 @@ const REFUSED: [string, object, string][] = [
   ],
   ['alg without a key', { id_token_encrypted_response_alg: 'RSA-OAEP' }, '.jwks'],
   ['an alias domain in capitals', { alias_domain: 'Bar.example' }, '.alias_domain'],
-  ['no redirect address', { redirect_uris: [] }, ''],
+  ['062 private_key_jwt without a key', { token_endpoint_auth_method: 'private_key_jwt' }, '.jwks'],
+  [
+    '062 a signing algorithm without private_key_jwt',
+    { token_endpoint_auth_signing_alg: 'ES256' },
+    '.token_endpoint_auth_signing_alg',
+  ],
+  ['fapi2 without a key', { profile: 'fapi2' }, '.jwks'],
+  ...Object.entries({
+    application_type: 'native',
+    token_endpoint_auth_method: 'client_secret_basic',
+    id_token_signed_response_alg: 'RS256',
+    require_pkce: false,
+    require_pushed_authorization_requests: false,
+    dpop_bound_access_tokens: false,
+  }).map(([member, value]): [string, object, string] => [
+    `fapi2 with ${member} ${value}`,
+    { profile: 'fapi2', [member]: value },
+    `.${member}`,
+  ]),
+  ...[
+    'http://api.bar.example/',
+    'https://api.bar.example/#a',
+    'https://*.bar.example/',
+    'https://user@api.bar.example/',
+    'javascript:alert(1)',
+    'bar-le-central',
+    'urn:bar:',
+    '',
+  ].flatMap((name): [string, object, string][] => [
+    [`166 a resource ${JSON.stringify(name)}`, { resource: name }, '.resource'],
+    [
+      `166 resources with ${JSON.stringify(name)}`,
+      { resources: ['urn:bar:a', name] },
+      '.resources',
+    ],
+  ]),
+  ['101 a public resource', { ...PUBLIC_NATIVE, resource: 'https://bar.example/me' }, '.resource'],
+  ['a list of no resources', { resources: [] }, '.resources'],
+  ['a max age of more than a year', { default_max_age: 31_536_001 }, '.default_max_age'],
+  ['another profile', { profile: 'fapi1' }, '.profile'],
+  ['no redirect address', { redirect_uris: [] }, '.redirect_uris'],
   ['265 an unknown member', { client_secret: 'mine' }, ''],
   ['265 __proto__', JSON.parse('{"__proto__": {"require_pkce": false}}'), ''],
-  ['an unknown method', { token_endpoint_auth_method: 'tls_client_auth' }, ''],
-  ['009 a list as text', { redirect_uris: 'https://bar.example/cb' }, ''],
+  [
+    'an unknown method',
+    { token_endpoint_auth_method: 'tls_client_auth' },
+    '.token_endpoint_auth_method',
+  ],
+  ['009 a list as text', { redirect_uris: 'https://bar.example/cb' }, '.redirect_uris'],
+  ['a key without kid', { jwks: { keys: [{ kty: 'EC' }] } }, '.jwks.keys[0].kid'],
+  ['keys without their set', { jwks: [{ kty: 'EC', kid: '1' }] }, '.jwks.keys'],
 ]
 
 describe('166, 100 what is refused', () => {

@@ -1,5 +1,5 @@
 /** Contested logins (5-security 4.17): whatever comes at once, a login has one outcome and tells it. */
-import { runInDurableObject } from 'cloudflare:test'
+import { evictDurableObject, runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import {
@@ -16,6 +16,7 @@ import {
   initiate,
   initiateFromPage,
   loginAudit,
+  loginObject,
   openBar,
   operator,
   type Person,
@@ -82,15 +83,15 @@ function slowSigning(milliseconds: number): void {
 }
 
 /**
- * Holds the next derivation of the code key in this isolate until `released`; `reached` says that it has begun. Plain
- * values and not promises: a promise of one request must not be settled by another.
+ * Holds the next derivation of the code of `sessionId` until `released`; `reached` says that it has begun. Plain values
+ * and not promises: a promise of one request must not be settled by another.
  */
-function holdNextCode(): { reached: boolean; released: boolean } {
+function holdNextCode(sessionId: string): { reached: boolean; released: boolean } {
   const hold = { reached: false, released: false }
   const derive = crypto.subtle.deriveBits.bind(crypto.subtle)
   vi.spyOn(crypto.subtle, 'deriveBits').mockImplementation(async (algorithm, key, length) => {
     const { info } = algorithm as { readonly info?: Uint8Array }
-    if (!hold.reached && new TextDecoder().decode(info).endsWith('/otp')) {
+    if (!hold.reached && new TextDecoder().decode(info).endsWith(sessionId)) {
       hold.reached = true
       while (!hold.released) await scheduler.wait(10)
     }
@@ -231,8 +232,9 @@ describe('an approval and a socket at once', () => {
   test('202 race: a socket that connects while the approval is decided hears of it', async () => {
     const login = await claimedLogin()
     const approval = await person.approval(login.sessionId, login.claimed)
-    // The handshake has read the open login and now derives the code; the approval overtakes it there.
-    const handshake = holdNextCode()
+    // A handshake that wakes the object reads the open login and derives its code; the approval overtakes it there.
+    await evictDurableObject(loginObject(login.sessionId))
+    const handshake = holdNextCode(login.sessionId)
     const connecting = connect(login.started)
     await eventually(async () => handshake.reached)
     expect((await post('/auth/verify', approval)).status).toBe(200)

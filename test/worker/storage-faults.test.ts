@@ -1,9 +1,16 @@
 /** What a person and a service see while D1 or an object fails, and that nothing happens twice or by halves (5-security 4.23). */
-import { evictDurableObject, listDurableObjectIds, runDurableObjectAlarm } from 'cloudflare:test'
+import {
+  evictDurableObject,
+  listDurableObjectIds,
+  runDurableObjectAlarm,
+  runInDurableObject,
+} from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { LoginSessionObject } from '../../src/login/object.ts'
 import { workerWith } from './other-worker.ts'
+import { registerClient, Tab, waitingIn } from './relying-party.ts'
+import { silently } from './sessions.ts'
 import { breakD1, type D1Fault, dumpD1, dumpObject, watchObjects } from './storage.ts'
 import {
   type Answer,
@@ -170,8 +177,10 @@ describe('the audit row of a login', () => {
     expect(await runDurableObjectAlarm(object)).toBe(false)
   })
 
-  test('an object that forgot having written it writes it again, and the row stays one', async () => {
+  test('an object that forgot having written it writes it again: the row stays one, and so does the line', async () => {
     const { sessionId, claimed } = await claimedLogin()
+    const log = vi.spyOn(console, 'log')
+    onTestFinished(() => log.mockRestore())
     await person.approve(sessionId, claimed)
     await eventually(async () => (await loginAudit(sessionId)).length > 0)
     const [row] = await loginAudit(sessionId)
@@ -179,7 +188,91 @@ describe('the audit row of a login', () => {
     vi.setSystemTime(Date.now() + 60_001)
     await runDurableObjectAlarm(loginObject(sessionId))
     expect(await loginAudit(sessionId)).toEqual([row])
+    expect(
+      log.mock.calls.filter(([line]) => String(line).includes('"event":"login"')),
+    ).toHaveLength(1)
     expect(await dumpObject(loginObject(sessionId))).toBe('')
+  })
+
+  /** Rings the alarm of `object` as the platform does: in its time, and saying which time that is. */
+  async function ringInTime(object: ReturnType<typeof loginObject>): Promise<void> {
+    await runInDurableObject(object, async (instance, { storage }) => {
+      const scheduledTime = await storage.getAlarm()
+      if (scheduledTime === null) throw new Error('no alarm is set')
+      await storage.deleteAlarm()
+      vi.setSystemTime(scheduledTime)
+      await instance.alarm({ isRetry: false, retryCount: 0, scheduledTime })
+    })
+    await scheduler.wait(50)
+  }
+
+  test.each([false, true])(
+    'a page login that nobody answers is written down at its end (evicted: %s)',
+    async (evicted) => {
+      await registerClient()
+      const waiting = await new Tab().begin(person.tokenId)
+      const { sessionId } = waitingIn(waiting)
+      const object = loginObject(sessionId)
+      for (let look = 0; (await dumpObject(object)) !== ''; look++) {
+        expect(look).toBeLessThan(4)
+        if (evicted) await evictDurableObject(object)
+        await ringInTime(object)
+      }
+      expect(await loginAudit(sessionId)).toEqual([expect.objectContaining({ outcome: 'expired' })])
+    },
+  )
+
+  test.each([false, true])(
+    'a login that nobody answers is written down at its end (evicted: %s)',
+    async (evicted) => {
+      const { sessionId } = await claimedLogin()
+      const object = loginObject(sessionId)
+      for (let look = 0; (await dumpObject(object)) !== ''; look++) {
+        expect(look).toBeLessThan(4)
+        if (evicted) await evictDurableObject(object)
+        await ringInTime(object)
+      }
+      expect(await loginAudit(sessionId)).toEqual([expect.objectContaining({ outcome: 'expired' })])
+    },
+  )
+
+  test('a silent answer whose row D1 would not take is written down by its sweep', async () => {
+    await registerClient()
+    const tab = new Tab()
+    await tab.login(await enrolled({ push: false }))
+    const before = new Set((await listDurableObjectIds(env.LOGIN_SESSION)).map(String))
+    const heal = breakD1(intoAudit)
+    expect((await silently(tab)).parameters.code).toBeDefined()
+    heal()
+    const ids = await listDurableObjectIds(env.LOGIN_SESSION)
+    const [id] = ids.filter((each) => !before.has(String(each)))
+    if (id === undefined) throw new Error('a silent answer has an object')
+    const sessionId = `sess_${id}`
+    expect(await loginAudit(sessionId)).toEqual([])
+    await evictDurableObject(loginObject(sessionId))
+    await ringInTime(loginObject(sessionId))
+    expect(await loginAudit(sessionId)).toEqual([expect.objectContaining({ outcome: 'approved' })])
+  })
+
+  test('the time of the last look says that the row is stored, also to an object that was evicted', async () => {
+    for (const [down, asks] of [
+      [false, 0],
+      [true, 1],
+    ] as const) {
+      const { sessionId, claimed } = await claimedLogin()
+      const heal = down ? breakD1(intoAudit) : () => {}
+      await person.approve(sessionId, claimed)
+      await scheduler.wait(150)
+      heal()
+      const object = loginObject(sessionId)
+      await evictDurableObject(object)
+      const asked = vi.spyOn(env.DB, 'prepare')
+      await ringInTime(object)
+      expect(asked.mock.calls.filter(([sql]) => intoAudit(sql))).toHaveLength(asks)
+      asked.mockRestore()
+      expect(await loginAudit(sessionId)).toHaveLength(1)
+      expect(await dumpObject(object)).toBe('')
+    }
   })
 
   test('309 D1 down for long: after a quarter of an hour the object is empty all the same', async () => {

@@ -197,7 +197,7 @@ describe('the request', () => {
       ...['password', 'implicit', 'client_credentials', 'AUTHORIZATION_CODE', 'code', '__proto__'],
       ...['constructor', 'authorization_code ', 'urn:ietf:params:oauth:grant-type:jwt-bearer'],
       ...['urn:ietf:params:oauth:grant-type:device_code', 'urn:openid:params:grant-type:ciba'],
-      'urn:ietf:params:oauth:grant-type:token-exchange',
+      'urn:ietf:params:oauth:grant-type:saml2-bearer',
     ]) {
       expectRefusal(await asked(type), 'unsupported_grant_type')
     }
@@ -207,7 +207,9 @@ describe('the request', () => {
   test('068 token: a grant type without what it presents is invalid_request', async () => {
     const { client, code } = await landed()
     expectRefusal(await redeem(client, undefined), 'invalid_request')
-    expectRefusal(await redeem(client, code, { grant_type: 'refresh_token' }), 'invalid_request')
+    for (const type of ['refresh_token', 'urn:ietf:params:oauth:grant-type:token-exchange']) {
+      expectRefusal(await redeem(client, code, { grant_type: type }), 'invalid_request')
+    }
     await expectUnspent(client, code)
   })
 
@@ -279,6 +281,17 @@ describe('the verifier', () => {
     }
     const { client, code } = await landed(about)
     expectRefusal(await redeem(client, code), 'invalid_grant')
+    expect((await redeem(client, code, { code_verifier: undefined })).status).toBe(200)
+  })
+
+  test('052 token: a code without a challenge is worth nothing once its client must send one', async () => {
+    const { client, code } = await landed({
+      oidc: { require_pkce: false },
+      request: { code_challenge: undefined, code_challenge_method: undefined },
+    })
+    await registerClient()
+    expectRefusal(await redeem(client, code, { code_verifier: undefined }), 'invalid_grant')
+    await registerClient({ require_pkce: false })
     expect((await redeem(client, code, { code_verifier: undefined })).status).toBe(200)
   })
 

@@ -198,7 +198,7 @@ describe('the token', () => {
       const answer = await send('GET', '/oidc/userinfo', undefined, bearer(access, scheme))
       expect(answer.status, scheme).toBe(200)
     }
-    for (const scheme of ['Token', 'Basic', 'DPoP', 'Bearer:', 'Bearerx', '']) {
+    for (const scheme of ['Token', 'Basic', 'DPoP:', 'Bearer:', 'Bearerx', '']) {
       const answer = await send('GET', '/oidc/userinfo', undefined, bearer(access, scheme))
       expectChallenge(answer, 401)
     }
@@ -207,6 +207,15 @@ describe('the token', () => {
       expectChallenge(answer, 401)
     }
   })
+})
+
+test('082 userinfo: a token that is bound to no key is none for the scheme DPoP', async () => {
+  for (const scheme of ['DPoP', 'dpop']) {
+    const answer = await send('GET', '/oidc/userinfo', undefined, bearer(access, scheme))
+    expect([answer.status, answer.body.error]).toEqual([401, 'invalid_token'])
+    const challenge = answer.headers.get('WWW-Authenticate')
+    expect(challenge).toMatch(/^DPoP realm="userinfo", algs="ES256 PS256 EdDSA", error="invalid_/)
+  }
 })
 
 describe('what is no access token', () => {
@@ -370,7 +379,7 @@ describe('pages of other origins', () => {
 
   test('092 userinfo: who is told why may read why', async () => {
     const answer = await userinfo('nonsense', { Origin: RP_ORIGIN })
-    expect(answer.headers.get('Access-Control-Expose-Headers')).toBe('WWW-Authenticate')
+    expect(answer.headers.get('Access-Control-Expose-Headers')).toBe('WWW-Authenticate, DPoP-Nonce')
   })
 
   test('338 authorize and logout are for nobody else to read', async () => {

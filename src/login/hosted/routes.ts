@@ -47,8 +47,16 @@ export interface HostedHouse {
   readonly startLimit: RateLimit
 }
 
-/** Shows the first page of a login that a door asks for. `hint`: what may already stand in the field. */
-export type ShowLogin = (request: Request, asked: Asked, hint: string | null) => Promise<Response>
+/**
+ * Shows the first page of a login that a door asks for. `hint`: what may already stand in the field. `sessionId`: the id of
+ * the login, where the door has promised one already.
+ */
+export type ShowLogin = (
+  request: Request,
+  asked: Asked,
+  hint: string | null,
+  sessionId: string | null,
+) => Promise<Response>
 
 /** `/login/address`, `/login/continue` and `/login/cancel`. */
 export function hostedRoutes(house: HostedHouse): Hono {
@@ -64,11 +72,12 @@ const LONGEST_TICKET = BODY_LIMIT.page - 4096
 
 /** The first page: nothing is stored yet, everything is in its ticket. */
 export function loginShower(house: HostedHouse): ShowLogin {
-  return async (request, asked, hint) => {
+  return async (request, asked, hint, promised) => {
     // Framed or fetched ahead, a page of ours could be played with (5-security 339).
     if (!isTopLevel(request.headers)) return show(house, endPage('login-browser'))
     const browser = await browserOf(request.headers.get('Cookie'), house.random(16))
-    const ticket = { sessionId: house.newSessionId(), asked, requestedAt: house.now() }
+    const sessionId = promised ?? house.newSessionId()
+    const ticket = { sessionId, asked, requestedAt: house.now() }
     const sealed = await sealTicket(house.config.master, ticket, browser.hash, house.random(12))
     // Better refused now than by the form that would have to carry it.
     if (sealed.length > LONGEST_TICKET) return show(house, endPage('error-request'))

@@ -7,12 +7,14 @@ import { readCookie } from '../../http/cookies.ts'
 import { only } from '../../http/method.ts'
 import { htmlPage } from '../../http/page.ts'
 import { type Parameters, parametersOf } from '../../http/parameters.ts'
+import { loginId } from '../../login/conclusion.ts'
 import { readContext } from '../../login/context.ts'
 import type { Asked, Granted, Onward } from '../../login/door.ts'
 import { browserOf } from '../../login/hosted/browser.ts'
 import { answerOnward } from '../../login/hosted/onward.ts'
 import { isStanding } from '../../login/store.ts'
 import { ok, type Result, refuse } from '../../result.ts'
+import { matchesRedirectUri } from '../../services/oidc-client.ts'
 import type { Service } from '../../services/service.ts'
 import type { AuthorizationError } from '../authorization-error.ts'
 import {
@@ -22,11 +24,12 @@ import {
   readAuthorizationRequest,
 } from '../authorization-request.ts'
 import { allows, askedBy, onwardTo, scopesAsked } from '../door.ts'
+import { expectedSubs } from '../expected.ts'
 import { claimsWithin } from '../grant.ts'
-import { hintOf } from '../hint.ts'
 import { type ErrorPage, errorPage } from '../pages.ts'
 import { PATHS } from '../paths.ts'
 import { askedByAddress } from '../posted-request.ts'
+import { isPushedReference, openPushedRequest } from '../pushed-request.ts'
 import type { NoteRefusal } from '../refusal.ts'
 import { mayAnswer, openSso, type SsoSession, ssoCookieName } from '../sso.ts'
 import type { OidcStore } from '../store.ts'
@@ -38,10 +41,20 @@ export interface AuthorizeHouse {
   readonly recallService: (clientId: string) => Promise<Service | undefined>
   /** The payload of an id_token of ours, however old; see `KeyRing.readIdToken`. */
   readonly readIdToken: (jws: string) => Promise<Readonly<Record<string, unknown>> | undefined>
-  /** Shows the first page of a hosted login. login/ hands it in. */
-  readonly showLogin: (request: Request, asked: Asked, hint: string | null) => Promise<Response>
-  /** Gives what was granted once more, without a phone. login/ hands it in. */
-  readonly resume: (asked: Asked, granted: Granted, browser: string) => Promise<Onward | null>
+  /** Shows the first page of a hosted login, under the id `sessionId` if it has one already. login/ hands it in. */
+  readonly showLogin: (
+    request: Request,
+    asked: Asked,
+    hint: string | null,
+    sessionId: string | null,
+  ) => Promise<Response>
+  /** Gives what was granted once more, without a phone; `null` when that login is over. login/ hands it in. */
+  readonly resume: (
+    asked: Asked,
+    granted: Granted,
+    browser: string,
+    sessionId: string | null,
+  ) => Promise<Onward | null>
   readonly startLimit: RateLimit
   readonly noteRefusal: NoteRefusal
   /** Unix seconds. */
@@ -75,12 +88,65 @@ async function refuseUnread(house: AuthorizeHouse): Promise<Response> {
   return showError(house, 'error-request')
 }
 
+/** A request that was read, whichever way it came. */
+interface Incoming {
+  readonly request: AuthorizationRequest
+  readonly service: Service
+  /** See `OidcState`. */
+  readonly expectedSubs: readonly string[]
+  /** The login that a pushed request belongs to; `null`: it gets a new one. */
+  readonly sessionId: string | null
+}
+
 async function authorize(
   house: AuthorizeHouse,
   c: Context,
   parameters: Parameters | undefined,
 ): Promise<Response> {
   if (parameters === undefined) return refuseUnread(house)
+  const requestUri = parameters.values.get('request_uri')
+  const isPushed = isPushedReference(requestUri) && !parameters.repeated.has('request_uri')
+  const incoming = isPushed
+    ? await readPushed(house, parameters, requestUri)
+    : await readBrought(house, parameters)
+  return incoming.ok ? proceed(house, c, incoming.value) : incoming.reason
+}
+
+/** What the client pushed before: of what the browser brings, only `client_id` counts (RFC 9126 section 4). */
+async function readPushed(
+  house: AuthorizeHouse,
+  parameters: Parameters,
+  requestUri: string,
+): Promise<Result<Incoming, Response>> {
+  const clientId = clientIdOf(parameters)
+  const pushed = await openPushedRequest(house.config.master, requestUri, house.now())
+  if (pushed === undefined || pushed.request.clientId !== clientId) {
+    await house.noteRefusal('authorize', 'error-request-uri ended or foreign')
+    return refuse(await showError(house, 'error-request-uri'))
+  }
+  const { sessionId } = pushed
+  const { service, loginEnded } = await house.store.standing('', clientId, await loginId(sessionId))
+  if (service?.oidc === undefined || !service.enabled) {
+    await house.noteRefusal('authorize', 'error-client', clientId)
+    return refuse(await showError(house, 'error-client'))
+  }
+  // Since the request was pushed the address may have been taken out of the record: nobody is sent there any more.
+  if (!matchesRedirectUri(service.oidc, pushed.request.redirectUri)) {
+    await house.noteRefusal('authorize', 'error-redirect-uri', clientId)
+    return refuse(await showError(house, 'error-redirect-uri'))
+  }
+  if (loginEnded) {
+    await house.noteRefusal('authorize', 'error-request-uri used', clientId)
+    return refuse(await showError(house, 'error-request-uri'))
+  }
+  return ok({ ...pushed, service })
+}
+
+/** What the browser brings in its address. */
+async function readBrought(
+  house: AuthorizeHouse,
+  parameters: Parameters,
+): Promise<Result<Incoming, Response>> {
   const clientId = clientIdOf(parameters)
   const service = clientId === undefined ? undefined : await house.recallService(clientId)
   const read = readAuthorizationRequest(parameters, service)
@@ -88,56 +154,51 @@ async function authorize(
     const { reason } = read
     if (reason.kind === 'page') {
       await house.noteRefusal('authorize', reason.page, service?.serviceId)
-      return showError(house, reason.page)
+      return refuse(await showError(house, reason.page))
     }
     const { error, parameter } = reason
     await house.noteRefusal('authorize', `${error} ${parameter ?? ''}`.trim(), service?.serviceId)
-    return leave(house, onwardTo(house.config.issuer, reason, { error, parameter }), service)
+    const onward = onwardTo(house.config.issuer, reason, { error, parameter })
+    return refuse(await leave(house, onward, service))
   }
-  if (service === undefined) return showError(house, 'error-client')
+  if (service === undefined) return refuse(await showError(house, 'error-client'))
   const request = read.value
-  const expected = await expectedSubs(house, request)
+  const expected = await expectedSubs(request, house.readIdToken)
   if (!expected.ok) {
     await house.noteRefusal('authorize', `${expected.reason} id_token_hint`, service.serviceId)
     const error = { error: expected.reason, parameter: 'id_token_hint' }
-    return leave(house, onwardTo(house.config.issuer, request, error), service)
+    return refuse(await leave(house, onwardTo(house.config.issuer, request, error), service))
   }
+  return ok({ request, service, expectedSubs: expected.value, sessionId: null })
+}
 
+async function proceed(house: AuthorizeHouse, c: Context, incoming: Incoming): Promise<Response> {
+  const { request, service } = incoming
   const silent = request.prompts.includes('none')
   if (silent || (request.maxAge !== null && request.prompts.length === 0)) {
-    const onward = await answerFromCookie(house, c, request, service, expected.value)
+    const onward = await answerFromCookie(house, c, incoming)
     if (onward.ok) return leave(house, onward.value, service)
     if (silent) return sendBack(house, request, onward.reason, service)
   }
   const asked = askedBy(request, service, {
-    expectedSubs: expected.value,
+    pushed: incoming.sessionId !== null,
+    expectedSubs: incoming.expectedSubs,
     sid: null,
     context: readContext(c.req.header('User-Agent') ?? null, c.req.raw.cf?.country),
     confirmation: house.config.confirmation,
   })
-  return house.showLogin(c.req.raw, asked, request.loginHint)
-}
-
-/** Who must answer. A hint names somebody and logs nobody in (5-security 46). */
-async function expectedSubs(
-  house: AuthorizeHouse,
-  { idTokenHint, expectedSubject, clientId }: AuthorizationRequest,
-): Promise<Result<readonly string[], AuthorizationError>> {
-  const subs = expectedSubject === null ? [] : [expectedSubject]
-  if (idTokenHint === null) return ok(subs)
-  const hint = hintOf(await house.readIdToken(idTokenHint))
-  return hint?.clientId === clientId ? ok([...subs, hint.sub]) : refuse('invalid_request')
+  return house.showLogin(c.req.raw, asked, request.loginHint, incoming.sessionId)
 }
 
 /** 4-oidc section 3.2: what was granted to this client in this browser may be given once more, and nothing else. */
 async function answerFromCookie(
   house: AuthorizeHouse,
   c: Context,
-  request: AuthorizationRequest,
-  service: Service,
-  subs: readonly string[],
+  { request, service, expectedSubs: subs, sessionId }: Incoming,
 ): Promise<Result<Onward, AuthorizationError>> {
-  const { clientId, offlineAccess, email, minTrustLevel, maxAge } = request
+  const { clientId, offlineAccess, email, minTrustLevel } = request
+  // A client's own limit counts for a silent answer; alone it is no reason not to ask the phone.
+  const maxAge = request.maxAge ?? service.oidc?.default_max_age ?? null
   const cookies = c.req.raw.headers.get('Cookie')
   const session = await sessionIn(house, cookies, clientId)
   if (session === undefined) return refuse('login_required')
@@ -156,6 +217,7 @@ async function answerFromCookie(
   if (!isStanding(standing, enrollmentId, house.now())) return refuse('login_required')
 
   const asked = askedBy(request, service, {
+    pushed: sessionId !== null,
     expectedSubs: subs,
     sid,
     context: { browser: null, country: null },
@@ -171,7 +233,7 @@ async function answerFromCookie(
     approvedAt: authTime,
   }
   const browser = await browserOf(cookies, house.random(16))
-  const onward = await house.resume(asked, granted, browser.hash)
+  const onward = await house.resume(asked, granted, browser.hash, sessionId)
   return onward === null ? refuse('server_error') : ok(onward)
 }
 

@@ -8,19 +8,21 @@ import { keepsPromise } from '../pkce.ts'
 import { FAMILY_ID_BYTES, familyEnd, sealRefreshToken } from '../refresh-token.ts'
 import { SSO_SECONDS } from '../sso.ts'
 import { type TokenFault, tokenFault } from '../token-error.ts'
-import type { ClientService, Form, GrantType, Redeemed, TokenHouse } from './grant-type.ts'
+import type { Bearer, GrantType, Redeemed, Redemption, TokenHouse } from './grant-type.ts'
 
-interface PresentedCode extends ReadCode {
+interface PresentedCode extends ReadCode, Bearer {
   readonly code: string
+  readonly resource: string | null
 }
 
 /** `authorization_code` (RFC 6749 section 4.1.3, OpenID Connect Core section 3.1.3). */
 export const codeGrant: GrantType<PresentedCode> = {
   name: 'authorization_code',
   parameter: 'code',
+  fault: 'invalid_grant',
   async read({ master }, code) {
     const content = await readCode(master, code)
-    return content && { ...content, code }
+    return content && { ...content, code, jkt: content.dpopJkt, audience: null }
   },
   redeem,
 }
@@ -29,14 +31,17 @@ export const codeGrant: GrantType<PresentedCode> = {
 async function redeem(
   house: TokenHouse,
   code: PresentedCode,
-  form: Form,
-  { oidc: client }: ClientService,
+  redemption: Redemption,
 ): Promise<Result<Redeemed, TokenFault>> {
+  const { form } = redemption.request
+  const { oidc: client } = redemption.service
   const redirectUri = form.get('redirect_uri')
   if (redirectUri !== code.redirectUri || !matchesRedirectUri(client, redirectUri)) {
     return refuse(tokenFault('invalid_grant', 'redirect_uri'))
   }
-  if (!(await keepsPromise(code.codeChallenge, form.get('code_verifier')))) {
+  // The record may have begun to demand it while the person was deciding.
+  const isUnpromised = code.codeChallenge === null && client.require_pkce
+  if (isUnpromised || !(await keepsPromise(code.codeChallenge, form.get('code_verifier')))) {
     return refuse(tokenFault('invalid_grant', 'code_verifier'))
   }
   const now = house.now()
@@ -50,10 +55,11 @@ async function redeem(
   const kept: Kept = JSON.parse(answer.kept)
   const { grant, nonce, idTokenClaims } = kept
   await rememberSession(house, client, kept)
-  const refreshToken = await firstRefreshToken(house, client, kept)
-  const { scope, claims } = grant
+  const refreshToken = await firstRefreshToken(house, kept, code, redemption)
+  const { scope, claims, sid } = grant
   return ok({
-    ...{ grant, scope, claims, nonce, idTokenClaims },
+    ...{ grant, scope, claims },
+    idToken: { sid, nonce, idTokenClaims },
     ...(refreshToken === undefined ? {} : { refreshToken }),
   })
 }
@@ -82,14 +88,21 @@ async function rememberSession(
 
 async function firstRefreshToken(
   { store, master, now, random }: TokenHouse,
-  client: OidcClient,
   { grant, offlineAccess }: Kept,
+  { resource }: PresentedCode,
+  { service, jkt }: Redemption,
 ): Promise<string | undefined> {
-  if (!offlineAccess || !client.offline_access) return undefined
+  if (!offlineAccess || !service.oidc.offline_access) return undefined
   const familyId = toBase64url(random(FAMILY_ID_BYTES))
   const startedAt = now()
   const expiresAt = familyEnd(startedAt, startedAt)
   await store.beginFamily({ familyId, grantId: grant.grantId, startedAt, expiresAt })
-  const content = { familyId, generation: 0, grant, issuedAt: startedAt }
+  const content = {
+    ...{ familyId, generation: 0, grant, issuedAt: startedAt },
+    // To client and key: who takes the token from the client's store still lacks the key (4-oidc section 3.1).
+    ...(jkt === null ? {} : { jkt }),
+    // What the request named is fixed; a resource that was only named here may be another one next time.
+    ...(resource === null ? {} : { resource }),
+  }
   return sealRefreshToken(master, content, random(12))
 }

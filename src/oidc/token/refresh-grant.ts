@@ -8,21 +8,24 @@ import {
   type RefreshTokenContent,
   sealRefreshToken,
 } from '../refresh-token.ts'
-import { disclosuresOf } from '../scope.ts'
+import { disclosuresOf, narrowedScope } from '../scope.ts'
 import { type TokenFault, tokenFault } from '../token-error.ts'
-import type { Bearer, ClientService, Form, GrantType, Redeemed, TokenHouse } from './grant-type.ts'
+import type { Bearer, GrantType, Redeemed, Redemption, TokenHouse } from './grant-type.ts'
 
-type PresentedToken = RefreshTokenContent & Bearer
+type PresentedToken = Omit<RefreshTokenContent, 'jkt' | 'resource'> & Bearer
 
 /** `refresh_token` (RFC 6749 section 6, OpenID Connect Core section 12), with rotation. */
 export const refreshGrant: GrantType<PresentedToken> = {
   name: 'refresh_token',
   parameter: 'refresh_token',
+  fault: 'invalid_grant',
   async read({ master }, token) {
     const content = await openRefreshToken(master, token)
     if (content === undefined) return undefined
     const { clientId, tokenId, enrollmentId, trustLevel } = content.grant
-    return { ...content, clientId, tokenId, enrollmentId, trustLevel }
+    const { jkt = null, resource = null } = content
+    const belongs = { clientId, tokenId, enrollmentId, trustLevel, jkt, resource }
+    return { ...content, ...belongs, audience: null }
   },
   redeem,
 }
@@ -30,29 +33,40 @@ export const refreshGrant: GrantType<PresentedToken> = {
 async function redeem(
   house: TokenHouse,
   token: PresentedToken,
-  form: Form,
-  service: ClientService,
+  { request, service }: Redemption,
 ): Promise<Result<Redeemed, TokenFault>> {
   if (!service.oidc.offline_access) {
     return refuse(tokenFault('unauthorized_client', 'offline_access'))
   }
-  const scope = narrowed(allowedNow(token.grant, service).scope, form.get('scope'))
+  const { grant } = token
+  const scope = narrowedScope(allowedNow(grant, service).scope, request.form.get('scope'))
   if (scope === undefined) return refuse(tokenFault('invalid_scope', 'scope'))
   const generation = await nextGeneration(house, token)
   if (generation === undefined) return refuse(tokenFault('invalid_grant', 'refresh family'))
 
-  const { familyId, grant } = token
-  const content = { familyId, generation, grant, issuedAt: house.now() }
   const names = scope.split(' ')
   return ok({
     grant,
     scope,
     claims: claimsWithin(grant.claims, names.flatMap(disclosuresOf), names.includes('email')),
     // A refreshed id_token answers no request (OpenID Connect Core section 12.2).
-    nonce: null,
-    idTokenClaims: [],
-    refreshToken: await sealRefreshToken(house.master, content, house.random(12)),
+    idToken: { sid: grant.sid, nonce: null, idTokenClaims: [] },
+    refreshToken: await sealSuccessor(house, token, generation),
   })
+}
+
+/** The next token of the line: bound to the same key and resource as the first. */
+function sealSuccessor(
+  { master, now, random }: TokenHouse,
+  { familyId, grant, jkt, resource }: PresentedToken,
+  generation: number,
+): Promise<string> {
+  const content = {
+    ...{ familyId, generation, grant, issuedAt: now() },
+    ...(jkt === null ? {} : { jkt }),
+    ...(resource === null ? {} : { resource }),
+  }
+  return sealRefreshToken(master, content, random(12))
 }
 
 /**
@@ -83,13 +97,4 @@ async function nextGeneration(
       return rotated ? family.generation + 1 : nextGeneration(house, token)
     }
   }
-}
-
-/** The part of the granted scope that is asked for now; `undefined` when more is asked (RFC 6749 section 6). */
-function narrowed(granted: string, asked: string | undefined): string | undefined {
-  if (asked === undefined) return granted
-  const names = granted.split(' ')
-  const wanted = asked.split(' ').filter((name) => name !== '')
-  if (wanted.length === 0 || !wanted.every((name) => names.includes(name))) return undefined
-  return names.filter((name) => wanted.includes(name)).join(' ')
 }

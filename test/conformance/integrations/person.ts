@@ -9,15 +9,16 @@ export interface Decision {
   readonly granted?: readonly string[] | null
 }
 
-/** Camille Martin, an adult from France, with a phone of her own. */
-export async function enrollPerson(world: World): Promise<Phone> {
+/** Camille Martin, an adult from France, with a phone of her own. Without the issuer's grant her level is the lowest. */
+export async function enrollPerson(world: World, { isGranted = true } = {}): Promise<Phone> {
   const phone = await createPhone({ api: world.phone, issuer: world.product })
   const { vds, grant } = await world.issuer.specimen({
     deviceKeyThumbprint: phone.thumbprint,
     person: findPerson('camille'),
   })
   const fcmToken = world.fcm.createDevice({ open: (jwe) => phone.openPrompt(jwe) })
-  must('enrollment', await phone.enroll({ vds, grant, fcmToken, deviceId: 'test' }))
+  const order = { vds, fcmToken, deviceId: 'test', ...(isGranted ? { grant } : {}) }
+  must('enrollment', await phone.enroll(order))
   return phone
 }
 

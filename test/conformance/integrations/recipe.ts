@@ -2,7 +2,7 @@
  * A page of `docs/integrations` as a program: its fenced blocks with a file name become files, the block `registration` is
  * what the operator sends. Nothing is changed but the address of the app.
  */
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
@@ -13,8 +13,9 @@ import type { World } from '../../../dev/world.ts'
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url))
 /** Ignored by git, and inside the project, so that the programs find the packages of `node_modules`. */
 const RUNS = join(ROOT, '.local')
-/** The app's address in every page. */
-const EXAMPLE = 'https://app.example.com'
+/** The address of the app, or of the API, in every page. */
+const EXAMPLE = /https:\/\/(?:app|api)\.example\.com/g
+const MAKE_KEY = 'make-key.mjs'
 const PATIENCE = 30_000
 
 export interface App {
@@ -31,22 +32,26 @@ export interface Changes {
   readonly aliases?: Readonly<Record<string, string>>
 }
 
-/** Registers the client of the page `docs/integrations/{name}.md` and starts its program, as the page says. */
+/**
+ * Registers the client of the page `docs/integrations/{name}.md` and starts its program, as the page says. Where the page has
+ * a program that makes the client's key, the key set that it prints is what is registered.
+ */
 export async function startRecipe(world: World, name: string, changes: Changes): Promise<App> {
   const blocks = blocksOf(readFileSync(join(ROOT, 'docs', 'integrations', `${name}.md`), 'utf8'))
   const [port = 0] = await freePorts(1)
   // Not `localhost`, where the issuer is: a browser would send the cookies of one to the other.
   const origin = `http://127.0.0.1:${port}`
   const registration = JSON.parse(textOf(blocks, 'registration').replaceAll(EXAMPLE, origin))
-  const { secret } = await world.operator.put(`/operator/services/${changes.clientId}`, {
-    ...registration,
-    oidc: { ...registration.oidc, ...changes.oidc },
-  })
   mkdirSync(RUNS, { recursive: true })
   const folder = mkdtempSync(join(RUNS, `integration-${name}-`))
   for (const [file, text] of blocks) {
     if (file !== 'registration') writeFileSync(join(folder, file), aliased(text, changes.aliases))
   }
+  const jwks = blocks.has(MAKE_KEY) ? { jwks: keySetMadeIn(folder) } : {}
+  const { secret } = await world.operator.put(`/operator/services/${changes.clientId}`, {
+    ...registration,
+    oidc: { ...registration.oidc, ...jwks, ...changes.oidc },
+  })
   const child = spawn(process.execPath, ['server.mjs'], {
     cwd: folder,
     stdio: ['ignore', 'inherit', 'pipe'],
@@ -71,6 +76,10 @@ export async function startRecipe(world: World, name: string, changes: Changes):
     throw fault
   }
   return { origin, stop }
+}
+
+function keySetMadeIn(folder: string): unknown {
+  return JSON.parse(execFileSync(process.execPath, [MAKE_KEY], { cwd: folder, encoding: 'utf8' }))
 }
 
 /** The fenced blocks of a page that have a name after their language: name -> text. */

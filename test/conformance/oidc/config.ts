@@ -19,7 +19,9 @@ const REGISTERED = [
   ...['authorization_response_iss_parameter_supported', 'end_session_endpoint'],
   ...['backchannel_logout_supported', 'backchannel_logout_session_supported'],
   ...['introspection_endpoint', 'introspection_endpoint_auth_methods_supported'],
+  'introspection_endpoint_auth_signing_alg_values_supported',
   ...['revocation_endpoint', 'revocation_endpoint_auth_methods_supported'],
+  'revocation_endpoint_auth_signing_alg_values_supported',
   ...['pushed_authorization_request_endpoint', 'require_pushed_authorization_requests'],
   ...['dpop_signing_alg_values_supported', 'claims_locales_supported'],
 ]

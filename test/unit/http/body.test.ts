@@ -125,7 +125,8 @@ describe('readJson', () => {
   it('009 names a member of the schema that is wrong, and quotes nothing', async () => {
     expect(await read('{"name":7}')).toEqual([400, 'invalid_request', 'name'])
     expect(await read('{"name":"a","count":"7"}')).toEqual([400, 'invalid_request', 'count'])
-    expect(await read('{"name":"a","inner":{"deep":1}}')).toEqual([400, 'invalid_request', 'inner'])
+    const inside = [400, 'invalid_request', 'inner.deep']
+    expect(await read('{"name":"a","inner":{"deep":1}}')).toEqual(inside)
     expect(await read('{}')).toEqual([400, 'invalid_request', 'name'])
   })
 

@@ -26,6 +26,7 @@ const LABELS: Readonly<Record<KeyLabel, true>> = {
   challenge: true,
   audit: true,
   address: true,
+  dpop: true,
 }
 const labels = Object.keys(LABELS) as KeyLabel[]
 const master = secretOf([2, 2], [1, 1])
@@ -54,6 +55,13 @@ describe('344 derived keys', () => {
     expect(toBase64url(await deriveKey(secretOf([1, 1]), 'otp'))).toBe(
       'BkfDjqBJlM5IQ_a9hYWroQvM8nBTSbTR__k5sOa4PRs',
     )
+  })
+
+  it("are the caller's own: changing one changes nobody else's", async () => {
+    const secret = secretOf([1, 1])
+    const mine = await deriveKey(secret, 'otp')
+    mine.fill(0)
+    expect(await deriveKey(secret, 'otp')).toEqual(await deriveKey(secretOf([1, 1]), 'otp'))
   })
 
   it('of a version that is not listed do not exist', async () => {

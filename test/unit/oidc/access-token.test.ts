@@ -10,7 +10,7 @@ import {
   sealAccessToken,
 } from '../../../src/oidc/access-token.ts'
 import { sealRefreshToken } from '../../../src/oidc/refresh-token.ts'
-import { bearerError, tokenError, tooManyRequests } from '../../../src/oidc/token-error.ts'
+import { resourceError, tokenError, tooManyRequests } from '../../../src/oidc/token-error.ts'
 import { secretOf } from '../keys/secrets.ts'
 
 const master = secretOf([1, 1])
@@ -24,6 +24,8 @@ const content: AccessTokenContent = {
   sub: 'pairwise-sub',
   scope: 'openid identity:name',
   claims: { given_name: 'Ana', age_over_18: true, trust_level: 2 },
+  trustLevel: 2,
+  authTime: now - 5,
   iat: now,
   exp: now + ACCESS_TOKEN_SECONDS,
 }
@@ -48,7 +50,7 @@ describe('the access token', () => {
   })
 
   test('seals no member that its type does not name', async () => {
-    const more = { ...content, authTime: 1 }
+    const more = { ...content, sid: 's' }
     const token = await sealAccessToken(master, more, random12)
     expect(await openAccessToken(master, token, now)).toEqual(content)
   })
@@ -78,7 +80,12 @@ describe('the access token', () => {
   })
 
   test('86 what another version of us sealed and we do not understand is refused', async () => {
-    for (const other of [{ ...content, jkt: 'key' }, { ...content, exp: '9999999999' }, [], null]) {
+    for (const other of [
+      { ...content, audience: 'x' },
+      { ...content, exp: '9999999999' },
+      [],
+      null,
+    ]) {
       const box = await sealBox(
         master,
         'token',
@@ -100,7 +107,7 @@ describe('the access token', () => {
       {
         familyId: 'f',
         generation: 0,
-        grant: { ...content, trustLevel: 1, authTime: now, sid: 's' },
+        grant: { ...content, sid: 's' },
         issuedAt: now,
       },
       random12,
@@ -157,7 +164,7 @@ describe('the access token', () => {
 
 describe('the answers of userinfo', () => {
   test('85 without a token: the scheme, and no error', async () => {
-    const answer = bearerError('missing')
+    const answer = resourceError({ error: 'missing', scheme: 'Bearer' })
     expect(answer.status).toBe(401)
     expect(answer.headers.get('WWW-Authenticate')).toMatch(/^Bearer realm="[a-z]+"$/)
     expect(await answer.text()).toBe('')
@@ -167,14 +174,33 @@ describe('the answers of userinfo', () => {
     ['86', 'invalid_token', 401],
     ['87', 'invalid_request', 400],
     ['90', 'insufficient_scope', 403],
-  ] as const)('%s %s is %i, in header and body', async (_case, kind, status) => {
-    const answer = bearerError(kind)
+    ['81', 'invalid_dpop_proof', 401],
+    ['81', 'use_dpop_nonce', 401],
+    ['step-up', 'insufficient_user_authentication', 401],
+  ] as const)('%s %s is %i, in header and body', async (_case, error, status) => {
+    const answer = resourceError({ error, scheme: 'Bearer' })
     expect(answer.status).toBe(status)
-    expect(answer.headers.get('WWW-Authenticate')).toContain(`error="${kind}"`)
+    expect(answer.headers.get('WWW-Authenticate')).toContain(`error="${error}"`)
     expect(answer.headers.get('Cache-Control')).toBe('no-store')
     const body = (await answer.json()) as Record<string, string>
-    expect(body.error).toBe(kind)
+    expect(body.error).toBe(error)
     expect(body.error_description).toMatch(/^[\x20-\x21\x23-\x5b\x5d-\x7e]+$/)
+  })
+
+  test('82 who uses DPoP is told its algorithms', () => {
+    const answer = resourceError({ error: 'invalid_token', scheme: 'DPoP' })
+    expect(answer.headers.get('WWW-Authenticate')).toMatch(
+      /^DPoP realm="userinfo", algs="ES256 PS256 EdDSA", error="invalid_token", /,
+    )
+  })
+
+  test('step-up: what repairs it is part of the challenge', () => {
+    const repair = { acr_values: 'urn:idtokenseal:acr:face-oob-high', max_age: '60' }
+    const error = 'insufficient_user_authentication'
+    const answer = resourceError({ error, scheme: 'Bearer', repair })
+    expect(answer.headers.get('WWW-Authenticate')).toMatch(
+      /, acr_values="urn:idtokenseal:acr:face-oob-high", max_age="60"$/,
+    )
   })
 })
 
@@ -186,6 +212,9 @@ describe('the answers of the token endpoint', () => {
     ['unauthorized_client', 400],
     ['unsupported_grant_type', 400],
     ['invalid_scope', 400],
+    ['invalid_target', 400],
+    ['invalid_dpop_proof', 400],
+    ['use_dpop_nonce', 400],
   ] as const
 
   test.each(codes)(

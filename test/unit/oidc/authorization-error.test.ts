@@ -12,7 +12,7 @@ const issuer = 'https://auth.example'
 const CALLBACK = 'https://bar.example/cb'
 
 describe('the parameters of an authorization answer', () => {
-  it('the errors of RFC 6749, OpenID Connect Core and RFC 9470, and no others', () => {
+  it('the errors of RFC 6749, RFC 8707, OpenID Connect Core and RFC 9470, and no others', () => {
     expect([...AUTHORIZATION_ERRORS].sort()).toEqual([
       'access_denied',
       'account_selection_required',
@@ -22,6 +22,7 @@ describe('the parameters of an authorization answer', () => {
       'invalid_request_object',
       'invalid_request_uri',
       'invalid_scope',
+      'invalid_target',
       'login_required',
       'registration_not_supported',
       'request_not_supported',

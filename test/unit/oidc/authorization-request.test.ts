@@ -117,6 +117,8 @@ it('the request of the source document is read whole', () => {
     prompts: [],
     maxAge: null,
     codeChallenge: CHALLENGE,
+    dpopJkt: null,
+    resource: null,
     minTrustLevel: 1,
     idTokenClaims: [],
     expectedSubject: null,
@@ -134,6 +136,58 @@ it('state and nonce may be missing', () => {
   expect(read({ state: undefined, scope: undefined })).toEqual(
     authz('invalid_scope', { state: null }),
   )
+})
+
+describe('a client that must push its requests', () => {
+  const pushing = registered({ require_pushed_authorization_requests: true })
+
+  it('349 gets a page for a request that a browser brings, before anything else is looked at', () => {
+    expect(read({}, pushing)).toEqual(page('error-request'))
+    expect(read({ redirect_uri: 'https://evil.example/' }, pushing)).toEqual(page('error-request'))
+  })
+
+  it('349 is held to the same list when it pushes', () => {
+    const pushed = (change: Change) =>
+      readAuthorizationRequest(parameters(change), pushing, 'pushed')
+    expect(pushed({})).toEqual({ ok: true, value: asked() })
+    expect(pushed({ prompt: 'nonsense' })).toEqual(authz('invalid_request'))
+    expect(pushed({ redirect_uri: undefined })).toEqual(page('error-redirect-uri'))
+    expect(pushed({ request_uri: 'urn:x' })).toEqual(authz('request_uri_not_supported'))
+  })
+})
+
+describe('dpop_jkt', () => {
+  it('081 is a thumbprint: base64url of 32 bytes', () => {
+    expect(asked({ dpop_jkt: CHALLENGE }).dpopJkt).toBe(CHALLENGE)
+    for (const jkt of [CHALLENGE.slice(1), `${CHALLENGE}A`, `${CHALLENGE}=`, 'x']) {
+      expect(read({ dpop_jkt: jkt })).toEqual(authz('invalid_request', { parameter: 'dpop_jkt' }))
+    }
+  })
+})
+
+describe('resource', () => {
+  const API = 'https://api.example/v1'
+  const reaching = registered({ resources: [API] })
+
+  it('is a registered one, to the byte (RFC 8707 section 2)', () => {
+    expect(asked({ resource: API }, reaching).resource).toBe(API)
+    expect(asked({}, reaching).resource).toBe(null)
+    for (const resource of [`${API}/`, 'https://other.example/', 'not a uri']) {
+      const refused = authz('invalid_target', { parameter: 'resource' })
+      expect(read({ resource }, reaching)).toEqual(refused)
+    }
+  })
+
+  it('comes once: a token is for one resource', () => {
+    const twice = readAuthorizationRequest(parameters({ resource: API }, ['resource']), reaching)
+    expect(twice).toEqual(authz('invalid_target', { parameter: 'resource' }))
+  })
+
+  it('has no meaning for a client without resources, to whom products send it unasked', () => {
+    expect(asked({ resource: API }).resource).toBe(null)
+    const twice = readAuthorizationRequest(parameters({ resource: API }, ['resource']), bar)
+    expect(twice.ok).toBe(true)
+  })
 })
 
 describe('the client', () => {

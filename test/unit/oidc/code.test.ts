@@ -17,6 +17,8 @@ const content: CodeContent = {
   trustLevel: 2,
   redirectUri: 'https://bar-le-central.fr/callback?a=b',
   codeChallenge: 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM',
+  dpopJkt: '0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I',
+  resource: 'https://api.example/',
   issuedAt: 1_705_312_800,
 }
 
@@ -24,7 +26,7 @@ describe('the authorization code', () => {
   test('gives back what it was made with', async () => {
     const code = await makeCode(master, sessionId, content, random28)
     expect(await readCode(master, code)).toEqual({ sessionId, ...content })
-    const bare = { ...content, codeChallenge: null }
+    const bare = { ...content, codeChallenge: null, dpopJkt: null, resource: null }
     const without = await makeCode(master, sessionId, bare, random28)
     expect(await readCode(master, without)).toEqual({ sessionId, ...bare })
   })
@@ -89,12 +91,12 @@ describe('the authorization code', () => {
     const nonce = random28.slice(0, 12)
     const direct = await sealBox(master, 'token', plain, `direct code ${sessionId}`, nonce)
     const cookie = await sealBox(master, 'cookie', plain, `oidc code ${sessionId}`, nonce)
-    const { clientId, tokenId, enrollmentId, grantId } = content
+    const { clientId, tokenId, enrollmentId, grantId, trustLevel } = content
     const access = await sealAccessToken(
       master,
       {
-        ...{ clientId, tokenId, enrollmentId, grantId },
-        ...{ sub: 'x', scope: 'openid', claims: {}, iat: 1, exp: 2 },
+        ...{ clientId, tokenId, enrollmentId, grantId, trustLevel },
+        ...{ sub: 'x', scope: 'openid', claims: {}, authTime: 1, iat: 1, exp: 2 },
       },
       nonce,
     )

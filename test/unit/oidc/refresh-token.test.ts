@@ -56,11 +56,11 @@ describe('the refresh token', () => {
 
   test('115 an access token is no refresh token, nor the reverse', async () => {
     const { grant } = content
-    const { grantId, clientId, tokenId, enrollmentId, sub, claims, scope } = grant
+    const { sid: _sid, ...given } = grant
     const access = await sealAccessToken(
       master,
       {
-        ...{ grantId, clientId, tokenId, enrollmentId, sub, claims, scope },
+        ...given,
         iat: now,
         exp: now + 3600,
       },

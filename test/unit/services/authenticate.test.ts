@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, it, vi } from 'vitest'
 import {
+  authenticate,
   type ClientCredentials,
   hashSecret,
-  isAuthenticated,
   readClientCredentials,
 } from '../../../src/services/authenticate.ts'
 import type { Service } from '../../../src/services/service.ts'
@@ -24,17 +24,25 @@ function basic(id: string, secret: string, scheme = 'Basic'): string {
   return `${scheme} ${Buffer.from(`${encode(id)}:${encode(secret)}`).toString('base64')}`
 }
 
-async function client(
-  method: ClientCredentials['method'],
-  changes: Partial<Service> = {},
-): Promise<Service> {
+type SecretMethod = Exclude<ClientCredentials['method'], 'private_key_jwt'>
+
+async function client(method: SecretMethod, changes: Partial<Service> = {}): Promise<Service> {
   return serviceOf(
     { token_endpoint_auth_method: method },
     { secretHashes: [{ hash: await hashSecret(SECRET) }], ...changes },
   )
 }
 
-function shown(method: ClientCredentials['method'], secret = SECRET): ClientCredentials {
+async function isAuthenticated(
+  service: Service | undefined,
+  credentials: ClientCredentials,
+  now: number,
+): Promise<boolean> {
+  const issuer = 'https://login.example'
+  return (await authenticate(service, credentials, { issuer, now })).ok
+}
+
+function shown(method: SecretMethod, secret = SECRET): ClientCredentials {
   return method === 'none' ? { method, clientId: 'bar' } : { method, clientId: 'bar', secret }
 }
 

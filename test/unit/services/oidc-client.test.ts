@@ -33,7 +33,6 @@ describe('a client record', () => {
   })
 
   it.each<[string, object]>([
-    ['no redirect address', { redirect_uris: [] }],
     ['21 of them', { redirect_uris: Array.from({ length: 21 }, (_, i) => `${CALLBACK}${i}`) }],
     ['one of 513 characters', { redirect_uris: [CALLBACK.padEnd(513, 'x')] }],
     ['a redirect address as number', { redirect_uris: [7] }],
@@ -49,6 +48,12 @@ describe('a client record', () => {
     ['a key set with another member', { jwks: { keys: [{ kty: 'EC', kid: '1' }], uri: 'x' } }],
   ])('%s has not the shape', async (_, oidc) => {
     expect(await verdict(oidc)).toBe('shape')
+  })
+
+  it('without a redirect address is an API that only asks about tokens', async () => {
+    expect(await verdict({ redirect_uris: [] })).toBe('oidc.redirect_uris')
+    const api = { redirect_uris: [], resource: 'https://api.example/' }
+    expect(await verdict(api)).toBe('accepted')
   })
 
   it('a public client can not go without PKCE', async () => {
@@ -468,7 +473,7 @@ describe('the keys of a client', () => {
       { ...rsa, e: 'Aw' },
       { ...rsa, n: `A${rsa.n}` },
       { ...rsa, n: `${rsa.n}AAAA`.repeat(3) },
-      { ...ec, use: 'sig' },
+      { ...ec, use: 'verify' },
       { ...ec, alg: 'RSA-OAEP' },
       { ...rsa, alg: 'RSA1_5' },
       { ...ec, kid: '' },

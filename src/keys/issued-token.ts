@@ -1,14 +1,15 @@
 /**
- * Reading back an id token of our own: what a service sends as `id_token_hint` (OpenID Connect RP-Initiated Logout
- * section 2). It says who was meant and never logs anybody in.
+ * Reading back a token that this server signed itself: an id_token that a service sends as a hint or to exchange it, an
+ * access token that a gateway asks about. It says what was signed; whether that still counts is for the caller to ask.
  */
 import * as v from 'valibot'
 import { fromBase64url, toBase64url, utf8 } from '../bytes.ts'
 import { WEB_CRYPTO } from './algorithms.ts'
 import { headerOf, type SigningKey } from './signing-key.ts'
 
-/** The `typ` of tokens for services. */
-export const TOKEN_TYP = 'JWT'
+/** The `typ` of each kind of token for services; one is never read in place of another (5-security 115). */
+export const TOKEN_TYP = { token: 'JWT', access: 'at+jwt', logout: 'logout+jwt' } as const
+export type TokenTyp = (typeof TOKEN_TYP)[keyof typeof TOKEN_TYP]
 
 /** The longest token that is looked at, in characters (5-security 116). */
 const LIMIT = 16 * 1024
@@ -19,28 +20,30 @@ const LAST_SECOND = 99_999_999_999
 
 const seconds = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(LAST_SECOND))
 
-export interface ReadIdToken {
+export interface IssuedToken {
   readonly payload: Readonly<Record<string, unknown>>
   /** The key that signed it. */
   readonly kid: string
 }
 
 /**
- * The payload of `jws` and its signer if one of `keys` signed it as an id token of `issuer`, else `undefined`. `aud` is one string, and
- * whether it is the client at hand is for the caller to compare. An expired one counts: its `exp` is not compared.
+ * The payload of `jws` and its signer if one of `keys` signed it as a token of type `typ` of `issuer`, else `undefined`.
+ * `aud` is one string, and whether it is the one at hand is for the caller to compare. An expired one counts: its `exp` is
+ * not compared.
  * @param now Unix seconds
  */
-export async function readIdToken(
+export async function readIssuedToken(
   jws: string,
+  typ: TokenTyp,
   keys: readonly SigningKey[],
   issuer: string,
   now: number,
-): Promise<ReadIdToken | undefined> {
+): Promise<IssuedToken | undefined> {
   if (jws.length > LIMIT) return undefined
   const [head = '', body = '', tail = '', ...more] = jws.split('.')
   // A sender's header is never parsed. Ours has one spelling per key, so nothing in it can be chosen by the sender: no
   // algorithm, key, address or `crit` (5-security 109 to 115).
-  const key = keys.find((each) => head === headerText(each))
+  const key = keys.find((each) => head === headerText(each, typ))
   const signature = fromBase64url(tail)
   if (key === undefined || signature === undefined || more.length > 0) return undefined
 
@@ -61,8 +64,8 @@ export async function readIdToken(
   return read.success ? { payload: read.output, kid: key.publicJwk.kid } : undefined
 }
 
-function headerText(key: SigningKey): string {
-  return toBase64url(utf8(JSON.stringify(headerOf(key, TOKEN_TYP))))
+function headerText(key: SigningKey, typ: TokenTyp): string {
+  return toBase64url(utf8(JSON.stringify(headerOf(key, typ))))
 }
 
 function parseSegment(segment: string): unknown {
