@@ -88,11 +88,15 @@ export async function approve(
 
 /** Has another program judge the token, and gives what it says of the person. `accessToken`: the one that came with an id_token. */
 export async function checkToken(
-  { product, service }: World,
+  {
+    product,
+    service,
+  }: { readonly product: string; readonly service: { readonly serviceId: string } },
   { token, nonce, accessToken }: { token: string; nonce: string; accessToken?: string },
 ): Promise<Claims> {
   const program = fileURLToPath(new URL('check-token.mjs', import.meta.url))
-  const args = ['--issuer', product, '--audience', service.serviceId, '--nonce', nonce]
+  // A nonce may begin with a dash: only behind `=` is it no option.
+  const args = ['--issuer', product, '--audience', service.serviceId, `--nonce=${nonce}`]
   if (accessToken !== undefined) args.push('--oidc')
   const child = spawn(process.execPath, [program, ...args], { stdio: ['pipe', 'pipe', 'inherit'] })
   child.stdin.end([token, accessToken ?? ''].join('\n'))

@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
 import { CompactSign, calculateJwkThumbprint, exportJWK, generateKeyPair } from 'jose'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { checkToken } from '../../dev/login-stage.ts'
 
 interface Ended {
   readonly code: number | null
@@ -43,7 +44,7 @@ test.each([
       ...['--confirmation', confirmation],
     ])
     const steps = lines.map((line) => JSON.parse(line))
-    expect(steps.at(-1)).toMatchObject({
+    expect(steps.at(-1), lines.at(-1)).toMatchObject({
       result: 'ok',
       claims: { age_over_18: true, given_name: 'Camille' },
     })
@@ -116,6 +117,13 @@ function check(jwt: string): Promise<Ended> {
 
 test('independent check: accepts a right token', async () => {
   expect((await check(await token())).code).toBe(0)
+})
+
+test('independent check: the demo hands over a nonce that begins with a dash, as one in 64 does', async () => {
+  const shared = { age_over_18: true, given_name: 'Camille' }
+  const answer = { token: await token({ ...shared, nonce: '-n' }), nonce: '-n' }
+  const told = checkToken({ product: issuer, service: { serviceId: 'bar' } }, answer)
+  expect(await told).toEqual(shared)
 })
 
 test.each([
