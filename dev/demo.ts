@@ -7,14 +7,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Run, runLogin } from './login-run.ts'
 import type { Step } from './login-stage.ts'
-import { readConfirmation, readDoor, readOptions, tell } from './options.ts'
+import { Plain, readConfirmation, readDoor, readOptions, tell } from './options.ts'
 import { freePorts } from './ports.ts'
 import { startWorld, type World } from './world.ts'
 
 const USAGE = `npm run demo -- [options]: one whole login, without hands
 
   --json                 one JSON object a line
-  --door DOOR            direct (default) or oidc
+  --door DOOR            direct (default), oidc, or scan: an age check by scanning a code
+  --same-device          with --door scan: by a link that opens the phone on the same device
   --confirmation MODE    compare (default) or transfer
   --help                 this text`
 
@@ -26,8 +27,11 @@ let folder: string | undefined
 let ended = false
 
 async function main(): Promise<void> {
-  const options = readOptions(USAGE, ['json'], ['door', 'confirmation'])
-  const door = readDoor(options.door)
+  const options = readOptions(USAGE, ['json', 'same-device'], ['door', 'confirmation'])
+  const asked = readDoor(options.door)
+  const sameDevice = options['same-device'] === true
+  if (sameDevice && asked !== 'scan') throw new Plain('--same-device goes with --door scan.')
+  const door = sameDevice ? 'link' : asked
   const confirmation = readConfirmation(options.confirmation)
   const asJson = options.json === true
   const report = (step: Step) => console.log(asJson ? JSON.stringify(step) : line(step))
@@ -63,12 +67,17 @@ const SENTENCES: Readonly<Record<string, string>> = {
   start: 'the world is up',
   enroll: 'a person was sealed and a phone enrolled',
   initiate: "the bar's back end began a login",
+  scan: 'the phone read the moving QR',
+  open: 'the link on the page opened the phone',
   socket: 'the browser shows the code',
   authorize: 'the bar sent the browser to the sign-in page',
   page: 'the page took the number and shows the code',
+  link: 'the page shows a QR and a link, with nothing typed',
   push: 'the phone opened the push',
   claim: 'the phone shows who asks for what',
   approve: 'the person approved',
+  code: 'the page shows the code',
+  return: 'the browser went back to the bar by the window that the phone opened',
   continue: 'the browser went back to the bar with a code',
   token: 'the bar redeemed the code for an id_token',
   userinfo: 'userinfo says the same',

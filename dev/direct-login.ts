@@ -42,7 +42,7 @@ export async function directLogin(stage: Stage): Promise<Claims> {
     const answer = { token: String(approved.jwt), nonce: begun.random }
     return await step(
       'check',
-      () => checkToken(stage.world, answer),
+      () => checkToken(stage, answer),
       (claims) => ({ claims }),
     )
   } finally {
@@ -60,7 +60,7 @@ async function initiate({ world, phone, confirmation }: Stage): Promise<Begun> {
 }
 
 /** The browser's socket; `expect` gives the next event and demands that it is of that type. */
-function openSocket({ world }: Stage, { sessionId, wsToken }: Begun) {
+export function openSocket({ world }: Stage, { sessionId, wsToken }: Begun) {
   const url = `${world.product.replace(/^http/, 'ws')}/ws/session/${sessionId}`
   const socket = new WebSocket(url, ['idtoken.v1', wsToken])
   const events = new Queue<SocketEvent>()

@@ -1,6 +1,8 @@
 /** One whole login, with a fresh person and phone, step by step, each step timed. */
+import { AGE_CHECK, SCOPES } from './bar/service.ts'
 import { directLogin } from './direct-login.ts'
 import type { Delivery } from './fcm/devices.ts'
+import { linkLogin } from './link-login.ts'
 import {
   type Claims,
   type Confirmation,
@@ -12,11 +14,23 @@ import {
   type Stepper,
 } from './login-stage.ts'
 import { oidcLogin } from './oidc-login.ts'
+import { scanLogin } from './scan-login.ts'
 import type { World } from './world.ts'
 
-/** The doors that a service may come through. */
-const DOORS = { direct: directLogin, oidc: oidcLogin } as const satisfies Readonly<
-  Record<string, (stage: Stage) => Promise<Claims>>
+/** The ways to log in, and what the bar asks by each: `scan` and `link` are age checks in which nobody types a number. */
+const DOORS = {
+  direct: { login: directLogin, scopes: SCOPES },
+  oidc: { login: oidcLogin, scopes: SCOPES },
+  scan: { login: scanLogin, scopes: AGE_CHECK },
+  link: { login: linkLogin, scopes: AGE_CHECK },
+} as const satisfies Readonly<
+  Record<
+    string,
+    {
+      readonly login: (stage: Stage) => Promise<Claims>
+      readonly scopes: readonly string[]
+    }
+  >
 >
 export type Door = keyof typeof DOORS
 
@@ -48,7 +62,8 @@ export async function runLogin(
   const pushes = new Queue<Delivery>()
   const unsubscribe = world.fcm.subscribe(fcmToken, (delivery) => pushes.put(delivery))
   try {
-    const claims = await DOORS[door]({ world, confirmation, phone, pushes, step })
+    const { login: logIn, scopes } = DOORS[door]
+    const claims = await logIn({ world, confirmation, scopes, phone, pushes, step })
     const { enroll: _enroll, ...login } = ms
     ms.login = Object.values(login).reduce((sum, one) => sum + one, 0)
     demand(world.fcm.violations.length === 0, `the push broke a promise: ${world.fcm.violations}`)

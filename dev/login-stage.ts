@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import type { Delivery } from './fcm/devices.ts'
 import { findPerson } from './persons.ts'
+import { readText } from './phone/links.ts'
 import { type Answer, type Claim, createPhone, type Phone } from './phone/phone.ts'
 import type { World } from './world.ts'
 
@@ -27,17 +28,16 @@ export type Stepper = <T>(
 export type Stage = {
   readonly world: World
   readonly confirmation: Confirmation
+  /** What the bar asks, and the demo person shares. */
+  readonly scopes: readonly string[]
   readonly phone: Phone
   readonly pushes: Queue<Delivery>
   readonly step: Stepper
 }
 
 /** What every token says about itself; the rest is what the person shared. */
-const ABOUT_THE_TOKEN = 'iss aud sub iat exp jti nonce auth_time acr amr scope at_hash sid'.split(
-  ' ',
-)
-/** What the demo person shares with the bar, by name. */
-const SHARED = ['age_over_18', 'given_name']
+const ABOUT_THE_TOKEN =
+  'iss aud sub iat exp jti nonce auth_time acr amr scope login_handle at_hash sid'.split(' ')
 const PATIENCE = 15_000
 
 /** A phone that is enrolled for a person of the development issuer, and the token at which FCM rings it. */
@@ -59,16 +59,25 @@ export async function openPush({ phone, pushes }: Stage): Promise<string> {
   return read.prompt.sessionId
 }
 
-/** The phone opens the login; what it is told of the code must fit the `code` that the browser shows. */
-export async function claim(
-  { phone, confirmation }: Stage,
-  sessionId: string,
-  code: string,
-): Promise<Claim> {
-  const claimed = must('The claim', await phone.claim(sessionId))
+/** The phone opens the login that it was rung for; what it is told must fit the `code` that the browser shows. */
+export async function claim(stage: Stage, sessionId: string, code: string): Promise<Claim> {
+  const claimed = must('The claim', await stage.phone.claim(sessionId))
+  compareCodes(stage, claimed, code)
+  return claimed
+}
+
+/** The phone opens the login in `text`, which it has read or was opened with. */
+export async function claimText({ world, phone }: Stage, text: string): Promise<Claim> {
+  const read = readText(text, [`${world.product}/l#`])
+  if (typeof read === 'string' || read.kind !== 'login')
+    throw new Error(`This is no login: ${text}`)
+  return must('The claim', await phone.claim(read.sessionId, {}, read.way))
+}
+
+/** Demands that the phone was told the `code` that the browser shows; or nothing, where the person brings it over. */
+export function compareCodes({ confirmation }: Stage, claimed: Claim, code: string): void {
   if (confirmation === 'compare') demand(claimed.otp === code, 'the codes differ')
   else demand(claimed.otp === undefined, 'the phone was told the code')
-  return claimed
 }
 
 /** The details of the step that claims. */
@@ -76,22 +85,25 @@ export function detailsOf({ service, scopes }: Claim): object {
   return { service: service.name, scopes }
 }
 
-/** The person shares all that is asked. */
+/** The person shares all that is asked. Gives what the phone is to open then, after a login by link. */
 export async function approve(
   { phone, confirmation }: Stage,
   claimed: Claim,
   code: string,
-): Promise<void> {
+): Promise<string | undefined> {
   const otp = confirmation === 'transfer' ? code : undefined
-  must('The approval', await phone.approve(claimed, { grantedScopes: claimed.scopes, otp }))
+  const decision = { grantedScopes: claimed.scopes, otp }
+  return must('The approval', await phone.approve(claimed, decision)).returnTo
+}
+
+/** Who asked for a token, and for what. */
+type Asking = Pick<Stage, 'scopes'> & {
+  readonly world: { readonly product: string; readonly service: { readonly serviceId: string } }
 }
 
 /** Has another program judge the token, and gives what it says of the person. `accessToken`: the one that came with an id_token. */
 export async function checkToken(
-  {
-    product,
-    service,
-  }: { readonly product: string; readonly service: { readonly serviceId: string } },
+  { world: { product, service }, scopes }: Asking,
   { token, nonce, accessToken }: { token: string; nonce: string; accessToken?: string },
 ): Promise<Claims> {
   const program = fileURLToPath(new URL('check-token.mjs', import.meta.url))
@@ -107,14 +119,15 @@ export async function checkToken(
   const [code] = await once(child, 'close')
   const verdict = JSON.parse(said) as { ok: boolean; fault?: string; claims: Claims }
   demand(code === 0 && verdict.ok, `the independent check refused the token: ${verdict.fault}`)
-  return personIn(verdict.claims)
+  return personIn(verdict.claims, scopes)
 }
 
-/** What `claims` say of the person: exactly what the demo person shares. */
-export function personIn(claims: Claims): Claims {
+/** What `claims` say of the person: exactly what was shared by `scopes`, each of which gives the claim of its name. */
+export function personIn(claims: Claims, scopes: readonly string[]): Claims {
   const shared = Object.entries(claims).filter(([name]) => !ABOUT_THE_TOKEN.includes(name))
   const names = shared.map(([name]) => name).sort()
-  demand(names.join() === SHARED.join(), `what was shared is ${names.join(', ')}`)
+  const expected = scopes.map((scope) => scope.replace('identity:', '')).sort()
+  demand(names.join() === expected.join(), `what was shared is ${names.join(', ')}`)
   return Object.fromEntries(shared)
 }
 

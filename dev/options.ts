@@ -59,10 +59,10 @@ export function readConfirmation(value: unknown): 'compare' | 'transfer' {
 }
 
 /** The value of `--door`. */
-export function readDoor(value: unknown): 'direct' | 'oidc' {
+export function readDoor(value: unknown): 'direct' | 'oidc' | 'scan' {
   if (value === undefined || value === 'direct') return 'direct'
-  if (value === 'oidc') return 'oidc'
-  throw new Plain('--door takes direct or oidc.')
+  if (value === 'oidc' || value === 'scan') return value
+  throw new Plain('--door takes direct, oidc or scan.')
 }
 
 /** Tells a fault: a plain one as its sentence, any other in full. */

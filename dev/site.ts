@@ -3,8 +3,20 @@ import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import * as nodeModule from 'node:module'
 
-const JOSE = new URL('../node_modules/jose/dist/webapi/', import.meta.url)
-const JOSE_IMPORTS = '{"imports":{"jose":"/vendor/jose/index.js"}}'
+/** Packages that pages import, and where their modules lie. */
+const VENDORS: Readonly<Record<string, URL>> = {
+  jose: new URL('../node_modules/jose/dist/webapi/', import.meta.url),
+  qr: new URL('../node_modules/qr/', import.meta.url),
+  'tiny-cbor': new URL('../node_modules/@levischuck/tiny-cbor/esm/', import.meta.url),
+}
+const IMPORT_MAP = JSON.stringify({
+  imports: {
+    jose: '/vendor/jose/index.js',
+    qr: '/vendor/qr/index.js',
+    'qr/decode.js': '/vendor/qr/decode.js',
+    '@levischuck/tiny-cbor': '/vendor/tiny-cbor/index.js',
+  },
+})
 
 const TYPES: Readonly<Record<string, string>> = {
   html: 'text/html; charset=utf-8',
@@ -37,12 +49,11 @@ export function toOneAddress(request: Request, hostname: LoopbackName): Response
   return new Response(null, { status: 302, headers: { location: url.href } })
 }
 
-/** The file of `site` at `pathname`, or `undefined`. The word `<!--imports-->` in a page becomes the import map of jose. */
+/** The file of `site` at `pathname`, or `undefined`. The word `<!--imports-->` in a page becomes the import map. */
 export async function answerFile(site: Site, pathname: string): Promise<Response | undefined> {
   const name = pathname === '/' ? 'index.html' : pathname.slice(1)
-  const vendored = /^vendor\/jose\/((?:[a-z0-9_]+\/)*[a-z0-9_]+\.js)$/.exec(name)?.[1]
-  if (vendored === undefined && !site.files.includes(name)) return undefined
-  const file = vendored === undefined ? new URL(name, site.folder) : new URL(vendored, JOSE)
+  const file = vendoredFile(name) ?? (site.files.includes(name) && new URL(name, site.folder))
+  if (file === false) return undefined
   const text = await readFile(file, 'utf8').catch(() => undefined)
   if (text === undefined) return undefined
   const extension = name.slice(name.lastIndexOf('.') + 1)
@@ -57,16 +68,23 @@ export async function answerFile(site: Site, pathname: string): Promise<Response
   })
 }
 
+function vendoredFile(name: string): URL | undefined {
+  const pattern = /^vendor\/([a-z-]+)\/((?:[a-z0-9_]+\/)*[a-z0-9_]+\.js)$/
+  const [, vendor = '', module = ''] = pattern.exec(name) ?? []
+  const folder = Object.hasOwn(VENDORS, vendor) ? VENDORS[vendor] : undefined
+  return folder && new URL(module, folder)
+}
+
 function prepare(text: string, extension: string): string {
   if (extension === 'ts') return stripTypes(text)
   if (extension === 'html') {
-    return text.replace('<!--imports-->', `<script type="importmap">${JOSE_IMPORTS}</script>`)
+    return text.replace('<!--imports-->', `<script type="importmap">${IMPORT_MAP}</script>`)
   }
   return text
 }
 
 function contentSecurityPolicy({ connect = [] }: Site): string {
-  const importMap = createHash('sha256').update(JOSE_IMPORTS).digest('base64')
+  const importMap = createHash('sha256').update(IMPORT_MAP).digest('base64')
   return [
     "default-src 'none'",
     `script-src 'self' 'sha256-${importMap}'`,

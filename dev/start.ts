@@ -73,6 +73,7 @@ function banner({ product, phone, bar, autopilot }: World, confirmation: string)
           `1. Open the phone  ${phone}  and make an IDToken.`,
           `2. Open the bar    ${bar}  and sign in with the number the phone shows.`,
           `3. On the phone, ${code} and approve.`,
+          'Or "Verify your age" at the bar: scan its code with the phone, nothing is typed.',
           `Without hands: npm start -- --autopilot answers for the demo person`,
           `   ${DEMO_TOKEN_ID}`,
         ]

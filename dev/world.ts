@@ -99,7 +99,7 @@ export async function startWorld(options: WorldOptions): Promise<World> {
     if (autopilot) started.push(autopilot)
     return {
       product,
-      phone: phone.origin.replace('127.0.0.1', 'localhost'),
+      phone: asLocalhost(phone.origin),
       bar: bar.origin,
       service: { serviceId: SERVICE_ID, secret },
       operator,
@@ -134,18 +134,14 @@ async function settingsOf(
     ENROLLMENT_GRANT: 'optional',
     ENROLLMENTS_PER_HOUR: '1000',
     CONFIRMATION: options.confirmation ?? 'compare',
+    APP_URL: `${asLocalhost(phone)}/`,
     CLIENT_ADDRESS_HEADER: '',
   }
 }
 
-/** Registers the demo service and gives its secret, which the product shows only once. */
-async function registerBar(
-  operator: Operator,
-  { folder }: WorldOptions,
-  secrets: WorldSecrets,
-  origin: string,
-): Promise<string> {
-  const registered = await operator.put(`/operator/services/${SERVICE_ID}`, {
+/** The bar as the operator registers it, when it is served at `origin`. */
+export function barRecord(origin: string) {
+  return {
     name: 'Bar le Central',
     url: `${origin}/`,
     origins: [origin],
@@ -155,13 +151,28 @@ async function registerBar(
     subjectType: 'pairwise',
     oidc: clientRecord(origin),
     enabled: true,
-  })
+  } as const
+}
+
+/** Registers the demo service and gives its secret, which the product shows only once. */
+async function registerBar(
+  operator: Operator,
+  { folder }: WorldOptions,
+  secrets: WorldSecrets,
+  origin: string,
+): Promise<string> {
+  const registered = await operator.put(`/operator/services/${SERVICE_ID}`, barRecord(origin))
   const known = secrets.serviceSecrets[SERVICE_ID]
   if (typeof registered.secret !== 'string' && known !== undefined) return known
   const fresh =
     registered.secret ?? (await operator.post(`/operator/services/${SERVICE_ID}/secret`, {})).secret
   await keepServiceSecret(folder, SERVICE_ID, String(fresh))
   return String(fresh)
+}
+
+/** The address by which the phone's page goes, so that a link to it finds what that page has stored. */
+function asLocalhost(origin: string): string {
+  return origin.replace('127.0.0.1', 'localhost')
 }
 
 /** No value holds a single quote, and nothing is expanded between two of them. */

@@ -32,7 +32,8 @@ import { buildMessage } from './push/message.ts'
 import { ok, type Result } from './result.ts'
 import { trustListRoutes } from './seal/routes.ts'
 import { type TrustLists, trustListsOf } from './seal/store.ts'
-import { isRegisteredOrigin, type ServiceMemory, serviceMemory } from './services/store.ts'
+import { serviceRoutes } from './services/routes.ts'
+import { findVds, isRegisteredOrigin, type ServiceMemory, serviceMemory } from './services/store.ts'
 
 /** Everything one isolate needs, built once from its environment. */
 export interface House {
@@ -81,8 +82,10 @@ export function buildHouse(env: Env): Result<House, string> {
       random,
       inboxOf,
       stillStands: async ({ addressee, asked, enrollmentId }) => {
-        const standing = await standingOf(env.DB, trust, addressee.tokenId, asked.service.id)
-        return isStanding(standing, enrollmentId, seconds())
+        const tokenId = addressee?.tokenId ?? ''
+        const standing = await standingOf(env.DB, trust, tokenId, asked.service.id)
+        const isWithdrawn = asked.vds !== null && standing.withdrawnVds.includes(asked.vds)
+        return isStanding(standing, enrollmentId, seconds()) && !isWithdrawn
       },
     },
     inbox: { now: millis, sessionOf: (sessionId) => sessionStub(env.LOGIN_SESSION, sessionId) },
@@ -98,6 +101,7 @@ export function createApp(house: House): Hono {
     const redeemed = await sessionOf(sessionId)?.redeem(serviceId, code)
     return redeemed?.ok ? redeemed.value : undefined
   }
+  const vdsOf = (serviceId: string) => findVds(env.DB, serviceId, seconds())
   const base = { config, db: env.DB, audit, trust, now: seconds, random }
   const start = startHouse(house)
   const hosted = hostedHouse(house, start)
@@ -113,9 +117,15 @@ export function createApp(house: House): Hono {
   app.route('/', enrollmentRoutes({ ...base, tellReplaced: (old) => tellReplaced(house, old) }))
   app.route('/', loginRoutes({ ...base, sessionOf, inboxOf, socketLimit: env.SOCKET_LIMIT }))
   app.route('/', hostedRoutes(hosted))
+  app.route('/', serviceRoutes({ findVds: vdsOf }))
   app.route(
     '/',
-    directRoutes({ ...base, start, redeem, startLimit, serviceLimit: env.SERVICE_LIMIT }),
+    directRoutes({
+      ...{ ...base, millis, start, redeem, startLimit },
+      serviceLimit: env.SERVICE_LIMIT,
+      serviceVdsKey: keys.serviceVdsKey,
+      findVds: vdsOf,
+    }),
   )
   app.route('/', oidcRoutes(oidc))
   app.route(

@@ -4,6 +4,7 @@
  */
 import type { JWK } from 'jose'
 import * as v from 'valibot'
+import { isLoopback } from './http/public-address.ts'
 import { type MasterSecret, parseMasterSecret } from './keys/master-secret.ts'
 import { parseServiceAccount, type ServiceAccount } from './push/service-account.ts'
 import { ok, type Result, refuse } from './result.ts'
@@ -29,6 +30,10 @@ export interface Config {
   readonly kioskAddresses: readonly string[]
   readonly kioskEnrollmentsPerHour: number
   readonly confirmation: Confirmation
+  /** Where the app of a development world listens; `null` where phones open `{issuer}/l` by themselves. */
+  readonly appUrl: string | null
+  /** Whether a person must have trusted a service before a login there, whatever the service says. */
+  readonly trustRequired: boolean
   /** The header that a trusted proxy sets to the client's address; empty when there is none. */
   readonly clientAddressHeader: string
 }
@@ -56,6 +61,11 @@ const Variables = v.object({
   ),
   KIOSK_ENROLLMENTS_PER_HOUR: v.optional(wholeNumber, '200'),
   CONFIRMATION: v.picklist(['compare', 'transfer']),
+  TRUST_REQUIRED: v.optional(v.picklist(['yes', 'no']), 'no'),
+  APP_URL: v.pipe(
+    v.optional(v.string(), ''),
+    v.check((address) => address === '' || /^https?:$/.test(URL.parse(address)?.protocol ?? '')),
+  ),
   CLIENT_ADDRESS_HEADER: v.pipe(v.string(), v.regex(/^[A-Za-z0-9-]*$/)),
 })
 
@@ -74,6 +84,11 @@ export function readConfig(variables: Readonly<Record<string, unknown>>): Result
   if (!settings.success) {
     const names = settings.issues.map((issue) => String(issue.path?.[0]?.key))
     return refuse(`Malformed or missing setting: ${[...new Set(names)].join(', ')}.`)
+  }
+
+  // Anybody who opens a link of ours would be sent there.
+  if (settings.output.APP_URL !== '' && !issuer.value.loopback) {
+    return refuse('APP_URL is for a development world: leave it empty where ISSUER is https.')
   }
 
   const fcm = parseServiceAccount(text(variables.FCM_SERVICE_ACCOUNT) ?? '', {
@@ -96,6 +111,8 @@ export function readConfig(variables: Readonly<Record<string, unknown>>): Result
     kioskAddresses: set.KIOSK_ADDRESSES,
     kioskEnrollmentsPerHour: set.KIOSK_ENROLLMENTS_PER_HOUR,
     confirmation: set.CONFIRMATION,
+    trustRequired: set.TRUST_REQUIRED === 'yes',
+    appUrl: set.APP_URL === '' ? null : set.APP_URL,
     clientAddressHeader: set.CLIENT_ADDRESS_HEADER,
   })
 }
@@ -106,11 +123,6 @@ const MASTER_SECRET_SENTENCES = {
     'MASTER_SECRET is malformed: it is base64url, or a list like 2:<base64url>,1:<base64url>.',
   short: 'MASTER_SECRET is too short: it needs at least 32 random bytes.',
   weak: 'MASTER_SECRET is not random: make one with a generator.',
-}
-
-/** Whether `hostname` (as `URL` gives it) names this machine and no other. */
-export function isLoopback(hostname: string): boolean {
-  return hostname === 'localhost' || hostname === '127.0.0.1' || hostname === '[::1]'
 }
 
 function readIssuer(

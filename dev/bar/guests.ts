@@ -4,7 +4,7 @@ import type { Departure } from './relying-party.ts'
 
 /** Members of a token that are about the token, not about the guest. */
 const ABOUT_THE_TOKEN = new Set(
-  'iss aud sub iat exp jti nonce auth_time acr amr scope at_hash sid'.split(' '),
+  'iss aud sub iat exp jti nonce auth_time acr amr scope login_handle at_hash sid'.split(' '),
 )
 
 /** What a guest's own page may see. */

@@ -11,8 +11,9 @@ export type Begun = {
 export type LoginNews =
   | { readonly kind: 'code'; readonly code: string; readonly expiresAt: string }
   | { readonly kind: 'claimed' }
+  | { readonly kind: 'trusted' }
   | { readonly kind: 'push_failed' }
-  | { readonly kind: 'offline' }
+  | { readonly kind: 'offline' | 'online' }
   | { readonly kind: 'approved'; readonly jwt?: string; readonly code?: string }
   | { readonly kind: 'end'; readonly reason: string }
 
@@ -22,6 +23,7 @@ const FIRST_RETRY = 500
 const LONGEST_RETRY = 8000
 /** No login is open for longer than this, in milliseconds, whatever the socket says. */
 const LONGEST_LOGIN = 150_000
+const LAST_NEWS: readonly LoginNews['kind'][] = ['approved', 'trusted', 'end']
 /** Closed for good, and why. */
 const FINAL_CLOSES: Readonly<Record<number, string>> = {
   4001: 'gone',
@@ -49,10 +51,14 @@ export function followLogin(
   }
   const connect = () => {
     socket = new WebSocket(url, ['idtoken.v1', wsToken])
+    // A login that nobody has scanned yet has nothing else to say.
+    socket.addEventListener('open', () => {
+      if (!over) report({ kind: 'online' })
+    })
     socket.addEventListener('message', ({ data }) => {
       retry = FIRST_RETRY
       const news = read(JSON.parse(data))
-      if (news?.kind === 'approved' || news?.kind === 'end') finish(news)
+      if (news && LAST_NEWS.includes(news.kind)) finish(news)
       else if (news && !over) report(news)
     })
     socket.addEventListener('close', ({ code }) => {
@@ -78,6 +84,7 @@ function read(event: SocketEvent): LoginNews | undefined {
     case 'otp_ready':
       return { kind: 'code', code: event.autoPassword ?? '', expiresAt: event.expiresAt ?? '' }
     case 'claimed':
+    case 'trusted':
     case 'push_failed':
       return { kind: event.type }
     case 'approved': {

@@ -1,8 +1,18 @@
 /** The bar's page: the door, the wait, the counter. */
+import { announce, find, html, send, show } from './dom.ts'
 import { type Begun, followLogin, type LoginNews } from './login.ts'
+import type { MovingQr } from './qr.ts'
+import { type ClockedQr, drawCode, keepDrawing, makePicture } from './qr-picture.ts'
+import { register } from './register.ts'
 import { greeting, wordsOfClaim, wordsOfEnd } from './words.ts'
 
-type Pending = { readonly begun: Begun; readonly tokenId: string; readonly way: Way }
+type Pending = {
+  readonly begun: Begun
+  readonly tokenId: string
+  readonly way: Way
+  /** What a phone is to scan, where nobody typed a number. */
+  readonly qr?: ClockedQr
+}
 
 type Config = {
   readonly issuer: string
@@ -19,9 +29,9 @@ type Guest = {
 
 /**
  * Who begins: our back end, or this page alone (then the socket brings a code that only our back end can redeem), or the provider, on
- * its own page (OpenID Connect).
+ * its own page (OpenID Connect). `scan`: our back end for an age check, with nobody's number.
  */
-type Way = 'back-end' | 'page' | 'provider'
+type Way = 'back-end' | 'page' | 'provider' | 'scan'
 
 const WARN_AT = 20
 /** After so many milliseconds without a sign of the phone, the page says what can be done. */
@@ -42,10 +52,16 @@ function door(tokenId = '', note = ''): void {
       <p class="fault" id="fault" role="alert"></p>
       <button class="primary" value="back-end">Send to my phone</button>
       <p class="asks">We ask for your <strong>first name</strong> (if you like) and whether you are <strong>over 18</strong>.</p>
+      <p class="aside"><button class="link" value="page">The same without a back-end start (page only)</button></p>
       <p class="or"><span>or</span></p>
       <button value="provider">Sign in with IDToken</button>
-      <p class="asks">OpenID Connect: the identity provider’s own page asks for your number.</p>
-      <p class="aside"><button class="link" value="page">The same without a back-end start (page only)</button></p>
+      <p class="asks">OpenID Connect: the identity provider’s own page asks for your number, or shows a code to scan.</p>
+      <p class="or"><span>or</span></p>
+      <button value="scan">Verify your age</button>
+      <p class="asks">Scan a code with your phone. We learn whether you are <strong>over 18</strong> and nothing else.</p>
+      <p class="or"><span>first time here?</span></p>
+      <button value="register">Register with IDToken</button>
+      <p class="asks">Your phone checks who we are, and lists us among the services you trust. Nothing is shared.</p>
     </form>`)
   const input = find(form, HTMLInputElement, 'input')
   const complaint = find(form, HTMLElement, '#fault')
@@ -55,7 +71,10 @@ function door(tokenId = '', note = ''): void {
   form.addEventListener('submit', (event) => {
     event.preventDefault()
     const button = (event as SubmitEvent).submitter
-    const way = button instanceof HTMLButtonElement ? (button.value as Way) : 'back-end'
+    const pressed = button instanceof HTMLButtonElement ? button.value : 'back-end'
+    if (pressed === 'register') return void register(config.issuer, () => door())
+    const way = pressed as Way
+    if (way === 'scan') return void signIn('', way)
     const number = readNumber(input.value)
     if (way === 'provider') return void signIn(number ?? '', way)
     if (number === undefined) {
@@ -78,40 +97,54 @@ async function signIn(tokenId: string, way: Way): Promise<void> {
   }
   const begun = await begin(tokenId, way)
   if ('fault' in begun) return ended(begun.fault, tokenId, way)
-  sessionStorage.setItem(PENDING, JSON.stringify({ begun, tokenId, way } satisfies Pending))
-  wait({ begun, tokenId, way })
+  const { sessionId, wsToken, expiresAt, qr } = begun
+  const pending: Pending = {
+    ...{ begun: { sessionId, wsToken, expiresAt }, tokenId, way },
+    ...(way === 'scan' ? { qr: { ...qr, ahead: qr.now - Date.now() } } : {}),
+  }
+  sessionStorage.setItem(PENDING, JSON.stringify(pending))
+  wait(pending)
 }
 
 /** Asks for a login: through our back end, or from here by CORS with nothing but our origin to show. */
-async function begin(tokenId: string, way: Way): Promise<Begun | { readonly fault: string }> {
+async function begin(
+  tokenId: string,
+  way: Way,
+): Promise<(Begun & { readonly qr: MovingQr }) | { readonly fault: string }> {
   const { issuer, serviceId, scopes, requiredScopes, confirmation } = config
-  const request =
-    way === 'back-end'
-      ? send('/login/start', { tokenId })
-      : send(`${issuer}/auth/initiate`, {
-          serviceId,
-          tokenId,
-          scopes,
-          requiredScopes,
-          ...(confirmation === 'transfer' ? { confirmation } : {}),
-        })
-  const { ok, body } = await request
-  return ok ? (body as Begun) : { fault: String((body as { code?: string }).code ?? 'unreachable') }
+  const request = () => {
+    if (way === 'scan') return send('/login/scan', {})
+    if (way === 'back-end') return send('/login/start', { tokenId })
+    const careful = confirmation === 'transfer' ? { confirmation } : {}
+    const wanted = { serviceId, tokenId, scopes, requiredScopes, ...careful }
+    return send(`${issuer}/auth/initiate`, wanted)
+  }
+  const { ok, body } = await request()
+  return ok
+    ? (body as Begun & { qr: MovingQr })
+    : { fault: String((body as { code?: string }).code ?? 'unreachable') }
 }
 
-function wait({ begun, tokenId, way }: Pending): void {
+function wait({ begun, tokenId, way, qr }: Pending): void {
   const view = html(`
     <div class="wait">
       <p class="aside" data-part="service">Bar le Central</p>
       <h1 tabindex="-1">Check your phone</h1>
+      <div data-part="qr" hidden></div>
       <p data-part="hint"></p>
       <p class="code" data-part="code" hidden></p>
+      <details data-part="digits" hidden><summary>Scan it instead of typing</summary></details>
       <p class="timer" role="timer" aria-live="off" data-part="timer"></p>
       <p class="notice" data-part="notice" hidden></p>
       <button data-part="cancel">Cancel</button>
     </div>`)
   const part = (name: string) => find(view, HTMLElement, `[data-part="${name}"]`)
   const heading = find(view, HTMLElement, 'h1')
+  const stopDrawing = qr === undefined ? () => {} : showQr(part('qr'), qr)
+  if (qr !== undefined) {
+    heading.textContent = 'Verify your age'
+    part('hint').textContent = 'Scan this with the IDToken app on your phone.'
+  }
   let expiresAt = Date.parse(begun.expiresAt)
   let claimed = false
   let warned = false
@@ -131,13 +164,14 @@ function wait({ begun, tokenId, way }: Pending): void {
   }
   const clock = setInterval(tick, 250)
   const hint = setTimeout(() => {
-    if (!claimed && part('notice').hidden) {
+    if (!claimed && qr === undefined && part('notice').hidden) {
       notice('Nothing on your phone yet? Open its app and press “Check for logins”.')
     }
   }, PATIENCE)
   const leave = () => {
     clearInterval(clock)
     clearTimeout(hint)
+    stopDrawing()
     stop()
   }
   const hear = (news: LoginNews) => {
@@ -151,12 +185,17 @@ function wait({ begun, tokenId, way }: Pending): void {
           config.confirmation === 'transfer'
             ? 'Type this code into your phone:'
             : 'Approve only if your phone shows this code:'
+        if (config.confirmation === 'transfer') showDigits(part('digits'), news.code)
         announce(`Your code is ${[...news.code].join(' ')}`)
         break
       case 'claimed':
         claimed = true
         notice('')
         view.dataset.claimed = ''
+        // One phone is enough: nobody else may scan it now.
+        stopDrawing()
+        part('qr').hidden = true
+        if (qr !== undefined && part('code').hidden) part('hint').textContent = ''
         heading.textContent = 'Continue on your phone'
         announce('Phone connected. Continue on your phone.')
         break
@@ -181,6 +220,23 @@ function wait({ begun, tokenId, way }: Pending): void {
   })
   tick()
   show('waiting', view)
+}
+
+/** Shows the QR and keeps it moving. The answer stops it. */
+function showQr(place: HTMLElement, qr: ClockedQr): () => void {
+  const picture = makePicture('QR code for the IDToken app on your phone')
+  place.append(picture)
+  place.hidden = false
+  return keepDrawing(picture, qr)
+}
+
+/** The code as a QR that stands, for phones that read it off the screen. */
+function showDigits(place: HTMLElement, code: string): void {
+  const picture = makePicture('QR code of the six digits')
+  drawCode(picture, code)
+  for (const earlier of place.querySelectorAll('svg')) earlier.remove()
+  place.append(picture)
+  place.hidden = false
 }
 
 function showCode(element: HTMLElement, code: string): void {
@@ -217,10 +273,12 @@ function ended(reason: string, tokenId: string, way: Way): void {
       <h1 tabindex="-1"></h1>
       <p></p>
       <button class="primary" data-part="again">Try again</button>
-      <button data-part="other">Use another number</button>
+      <button data-part="other"></button>
     </div>`)
   find(view, HTMLElement, 'h1').textContent = title
   find(view, HTMLElement, 'p').textContent = text
+  find(view, HTMLElement, '[data-part="other"]').textContent =
+    way === 'scan' ? 'Back' : 'Use another number'
   find(view, HTMLElement, '[data-part="again"]').addEventListener(
     'click',
     () => void signIn(tokenId, way),
@@ -275,50 +333,11 @@ function counter({ claims, token }: Guest): void {
   announce(`${title}. ${text}`)
 }
 
-/** POSTs JSON; `body` is an object whatever came back. No cookie goes to another origin. */
-async function send(url: string, content: object): Promise<{ ok: boolean; body: unknown }> {
-  try {
-    const response = await fetch(url, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify(content),
-      credentials: 'same-origin',
-    })
-    return { ok: response.ok, body: await response.json().catch(() => ({})) }
-  } catch {
-    return { ok: false, body: { code: 'unreachable' } }
-  }
-}
-
 /** A tokenId as people type it: spaces, capitals and missing dashes are forgiven. */
 function readNumber(text: string): string | undefined {
   const digits = text.toLowerCase().replace(/[^0-9a-z]/g, '')
   if (!/^[0-9a-f]{32}$/.test(digits)) return undefined
   return digits.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')
-}
-
-function show(state: string, view: HTMLElement): void {
-  const card = find(document, HTMLElement, '#card')
-  card.dataset.state = state
-  card.replaceChildren(view)
-  find(view, HTMLElement, 'h1').focus({ preventScroll: true })
-}
-
-function announce(text: string): void {
-  find(document, HTMLElement, '#status').textContent = text
-}
-
-/** The one element in `source`, which is always a text of this file and never holds anything from outside. */
-function html(source: string): HTMLElement {
-  const template = document.createElement('template')
-  template.innerHTML = source.trim()
-  return template.content.firstElementChild as HTMLElement
-}
-
-function find<T extends Element>(root: ParentNode, type: new () => T, selector: string): T {
-  const element = root.querySelector(selector)
-  if (!(element instanceof type)) throw new Error(`no ${selector}`)
-  return element
 }
 
 const guest: Guest | null = await (await fetch('/me')).json()

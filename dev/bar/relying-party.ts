@@ -40,14 +40,17 @@ export class RelyingParty {
     this.#keys = createRemoteJWKSet(new URL(`${service.issuer}/.well-known/jwks.json`))
   }
 
-  /** Where to send a browser that wants to sign in. `hint` may fill the provider's field. */
-  async begin(hint = ''): Promise<{ readonly address: string; readonly signIn: SignIn }> {
+  /** Where to send a browser that wants to sign in. `hint` may fill the provider's field; `scopes` is what we ask. */
+  async begin(
+    hint = '',
+    scopes: readonly string[] = SCOPES,
+  ): Promise<{ readonly address: string; readonly signIn: SignIn }> {
     const provider = await this.#provider()
     const verifier = client.randomPKCECodeVerifier()
     const signIn = { state: client.randomState(), nonce: client.randomNonce(), verifier }
     const address = client.buildAuthorizationUrl(provider, {
       redirect_uri: `${this.#origin}/callback`,
-      scope: ['openid', ...SCOPES].join(' '),
+      scope: ['openid', ...scopes].join(' '),
       state: signIn.state,
       nonce: signIn.nonce,
       code_challenge: await client.calculatePKCECodeChallenge(verifier),

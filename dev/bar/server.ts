@@ -11,7 +11,9 @@ import { Guests } from './guests.ts'
 import { RelyingParty, type SignIn } from './relying-party.ts'
 import {
   type BarService,
+  beginAgeCheck,
   beginLogin,
+  beginRegistration,
   type Fault,
   makeTokenCheck,
   REQUIRED_SCOPES,
@@ -48,7 +50,10 @@ class Bar {
     this.#provider = new RelyingParty(service, origin)
     this.#site = {
       folder: new URL('./', import.meta.url),
-      files: ['index.html', 'style.css', 'icon.svg', 'page.ts', 'login.ts', 'words.ts'],
+      files: [
+        ...['index.html', 'style.css', 'icon.svg', 'page.ts', 'login.ts', 'words.ts'],
+        ...['dom.ts', 'register.ts', 'qr.ts', 'qr-picture.ts'],
+      ],
       connect: [service.issuer, service.issuer.replace(/^http/, 'ws')],
     }
   }
@@ -72,6 +77,8 @@ class Bar {
     if (request.headers.get('origin') !== origin) return problem({ status: 403, code: 'forbidden' })
     const body = ((await request.json().catch(() => null)) ?? {}) as Record<string, unknown>
     if (pathname === '/login/start') return this.#start(String(body.tokenId))
+    if (pathname === '/login/scan') return this.#scan()
+    if (pathname === '/register/start') return this.#register()
     if (pathname === '/login/finish') return this.#finish(String(body.sessionId), String(body.jwt))
     if (pathname === '/login/redeem') return this.#redeem(String(body.sessionId), String(body.code))
     if (pathname === '/logout') return this.#logout(request)
@@ -90,12 +97,24 @@ class Bar {
   }
 
   async #start(tokenId: string): Promise<Response> {
-    const begun = await beginLogin(this.#service, tokenId)
+    return this.#begun(await beginLogin(this.#service, tokenId))
+  }
+
+  async #scan(): Promise<Response> {
+    return this.#begun(await beginAgeCheck(this.#service))
+  }
+
+  #begun(begun: Awaited<ReturnType<typeof beginLogin>>): Response {
     if (!begun.ok) return problem(begun.fault)
     // `random` stays here: a token that answers another login must not pass.
     const { random, ...forPage } = begun.value
     remember(this.#open, begun.value.sessionId, random)
     return Response.json(forPage)
+  }
+
+  async #register(): Promise<Response> {
+    const begun = await beginRegistration(this.#service)
+    return begun.ok ? Response.json(begun.value) : problem(begun.fault)
   }
 
   async #finish(sessionId: string, jwt: string): Promise<Response> {

@@ -1,5 +1,6 @@
 /** The bar as a relying party: how its back end calls the identity provider, and how it checks what comes back. */
 import { createRemoteJWKSet, type JWTPayload, jwtVerify } from 'jose'
+import type { MovingQr } from './qr.ts'
 
 export type BarService = {
   /** The issuer URL of the identity provider. */
@@ -17,12 +18,22 @@ export type Begun = {
   readonly random: string
   readonly expiresAt: string
   readonly autoPassword?: string
+  readonly qr: MovingQr
+}
+
+/** What it answers when a phone is only to say that it trusts the bar. `qr.url` is the whole text of the QR. */
+export type BegunRegistration = Omit<Begun, 'autoPassword' | 'qr'> & {
+  readonly serviceVds: string
+  readonly qr: { readonly url: string }
 }
 
 export type Fault = { readonly status: number; readonly code: string }
 
 export const SCOPES = ['identity:given_name', 'identity:age_over_18']
 export const REQUIRED_SCOPES = ['identity:age_over_18']
+
+/** All that is asked of somebody who only wants a drink: no name. */
+export const AGE_CHECK = ['identity:age_over_18']
 
 /** The identity provider's answer to a POST with our credentials. */
 export async function callProvider<T>(
@@ -52,14 +63,23 @@ export async function callProvider<T>(
 
 /** Begins a login for the person who typed `tokenId`. */
 export function beginLogin(service: BarService, tokenId: string) {
+  return initiate<Begun>(service, { tokenId, scopes: SCOPES, requiredScopes: REQUIRED_SCOPES })
+}
+
+/** Begins an age check for whoever scans the QR: nobody types a number, and we need none. */
+export function beginAgeCheck(service: BarService) {
+  return initiate<Begun>(service, { scopes: AGE_CHECK, requiredScopes: AGE_CHECK })
+}
+
+/** Begins a registration: a phone scans who we are, and its person says that they trust us. */
+export function beginRegistration(service: BarService) {
+  return initiate<BegunRegistration>(service, { purpose: 'register' })
+}
+
+function initiate<T>(service: BarService, wanted: object) {
   const { serviceId, confirmation } = service
-  return callProvider<Begun>(service, '/auth/initiate', {
-    serviceId,
-    tokenId,
-    scopes: SCOPES,
-    requiredScopes: REQUIRED_SCOPES,
-    ...(confirmation === undefined ? {} : { confirmation }),
-  })
+  const careful = confirmation === undefined ? {} : { confirmation }
+  return callProvider<T>(service, '/auth/initiate', { serviceId, ...wanted, ...careful })
 }
 
 /** Turns a page's code into the token. */

@@ -25,6 +25,10 @@ const ENDS: Readonly<Record<string, readonly [string, string]>> = {
     'This sign-in is not known here',
     'It began elsewhere, or long ago. Start again.',
   ],
+  service_vds_required: [
+    'We can’t prove who we are',
+    'The identity provider has given us no Service VDS. Ask the owner of the bar.',
+  ],
   token_refused: ['The token did not pass', 'It was not for us, or not for this sign-in.'],
   unreachable: [
     'Sign-in is not available',

@@ -1,5 +1,6 @@
 /** What this virtual phone is made of: its keys and identity in IndexedDB, its push service, its passport office. */
 import { createPhone, type Phone, type PhoneState } from './phone.ts'
+import type { ServiceCard } from './service-vds.ts'
 
 /** The person on the seal, as the development issuer gives them. */
 export type Person = {
@@ -21,11 +22,22 @@ export type Past = {
   readonly at: string
 }
 
+/** A service that the person trusts, as its Service VDS said when they did. */
+export type TrustedService = ServiceCard & {
+  /** The text of the Service VDS. */
+  readonly vds: string
+  /** ISO 8601. */
+  readonly since: string
+}
+
 export type Device = {
   readonly phone: Phone
   readonly fcmToken: string
   readonly person: Person
+  /** The issuer URL of the product. */
+  readonly issuer: string
   past: readonly Past[]
+  trusted: readonly TrustedService[]
 }
 
 type Stored = {
@@ -33,6 +45,8 @@ type Stored = {
   readonly fcmToken: string
   readonly person: Person
   readonly past: readonly Past[]
+  /** Absent in a phone of the time before services could be trusted. */
+  readonly trusted?: readonly TrustedService[]
 }
 
 const MOST_PAST = 20
@@ -42,16 +56,18 @@ const api = location.origin
 export async function loadDevice(): Promise<Device | undefined> {
   const stored = await inStore<Stored | undefined>('readonly', (store) => store.get('device'))
   if (stored === undefined) return undefined
-  const { state, fcmToken, person, past } = stored
-  const phone = await createPhone({ api, issuer: await issuerOf(), state })
+  const { state, fcmToken, person, past, trusted = [] } = stored
+  const issuer = await issuerOf()
+  const phone = await createPhone({ api, issuer, state })
   // The fake may have been restarted since; the token stays ours.
   await postJson('/device', { token: fcmToken })
-  return { phone, fcmToken, person, past }
+  return { phone, fcmToken, person, issuer, past, trusted }
 }
 
 /** Stores `device`; keys stay unextractable, the browser clones them as they are. */
-export async function saveDevice({ phone, fcmToken, person, past }: Device): Promise<void> {
-  const stored: Stored = { state: phone.state(), fcmToken, person, past }
+export async function saveDevice(device: Device): Promise<void> {
+  const { phone, fcmToken, person, past, trusted } = device
+  const stored: Stored = { state: phone.state(), fcmToken, person, past, trusted }
   await inStore('readwrite', (store) => store.put(stored, 'device'))
 }
 
@@ -60,10 +76,37 @@ export async function wipeDevice(): Promise<void> {
   await inStore('readwrite', (store) => store.clear())
 }
 
+/** What another tab of this phone has stored since `device` was read. */
+export async function refresh(device: Device): Promise<void> {
+  const stored = await inStore<Stored | undefined>('readonly', (store) => store.get('device'))
+  if (stored?.fcmToken !== device.fcmToken) return
+  device.past = stored.past
+  device.trusted = stored.trusted ?? []
+}
+
 /** `device` with one more past login. */
 export async function remember(device: Device, past: Past): Promise<void> {
+  await refresh(device)
   device.past = [past, ...device.past].slice(0, MOST_PAST)
   await saveDevice(device)
+}
+
+/** `device` with `service` among the trusted ones, in the place of what it was before. */
+export async function keepTrusted(device: Device, service: TrustedService): Promise<void> {
+  await refresh(device)
+  device.trusted = [service, ...without(device, service.serviceId)]
+  await saveDevice(device)
+}
+
+/** `device` without the trusted service `serviceId`. */
+export async function dropTrusted(device: Device, serviceId: string): Promise<void> {
+  await refresh(device)
+  device.trusted = without(device, serviceId)
+  await saveDevice(device)
+}
+
+function without({ trusted }: Device, serviceId: string): readonly TrustedService[] {
+  return trusted.filter((one) => one.serviceId !== serviceId)
 }
 
 export async function listPersons(): Promise<readonly Person[]> {
@@ -76,7 +119,8 @@ export async function enrollDevice(
   report: (stage: number) => Promise<void>,
 ): Promise<{ readonly device: Device } | { readonly fault: string }> {
   await report(0)
-  const phone = await createPhone({ api, issuer: await issuerOf() })
+  const issuer = await issuerOf()
+  const phone = await createPhone({ api, issuer })
   await report(1)
   const specimen = await postJson('/issuer/specimen', {
     deviceKeyThumbprint: phone.thumbprint,
@@ -88,7 +132,7 @@ export async function enrollDevice(
   const answer = await phone.enroll({ vds, grant, fcmToken, deviceId: 'virtual-phone' })
   if (!answer.ok) return { fault: answer.code }
   await report(3)
-  const device: Device = { phone, fcmToken, person, past: [] }
+  const device: Device = { phone, fcmToken, person, issuer, past: [], trusted: [] }
   await saveDevice(device)
   return { device }
 }

@@ -13,7 +13,7 @@ const NOT_PASSED_ON = new Set([
 
 /** The paths of the wire that a phone uses. */
 export function isForwarded(pathname: string): boolean {
-  return /^\/(enroll(\/|$)|device\/|auth\/|\.well-known\/)/.test(pathname)
+  return /^\/(enroll(\/|$)|device\/|auth\/|services\/|\.well-known\/)/.test(pathname)
 }
 
 /** The product's answer to `request`; 502 in problem details when the product can't be reached. */

@@ -15,6 +15,8 @@ import {
   type JWK,
   jwtVerify,
 } from 'jose'
+import type { Way } from './links.ts'
+import { type CardFault, type ServiceCard, verifyServiceVds } from './service-vds.ts'
 
 /** Two P-256 pairs: one signs statements, the other opens pushes. */
 export type PhoneKeys = { readonly signing: CryptoKeyPair; readonly agreement: CryptoKeyPair }
@@ -138,6 +140,8 @@ export class Phone {
   readonly #options: PhoneOptions
   readonly #keys: PhoneKeys
   #enrolled: Enrolled | undefined
+  /** When the last word on a service was given, Unix seconds: the next one must be younger. */
+  #lastTrust = 0
 
   constructor(options: PhoneOptions, keys: PhoneKeys, halves: PublicHalves) {
     this.#options = options
@@ -253,9 +257,13 @@ export class Phone {
     return this.#act('/device/pending', 'idtoken-pending+jwt', {}, tampering)
   }
 
-  /** Opens a login; the browser learns that a phone has it. */
-  async claim(sessionId: string, tampering: Tampering = {}): Promise<Answer<Claim>> {
-    const members = { sessionId, via: 'push' }
+  /** Opens a login that this phone came by in this `way`; the browser learns that a phone has it. */
+  async claim(
+    sessionId: string,
+    tampering: Tampering = {},
+    way: Way = { via: 'push' },
+  ): Promise<Answer<Claim>> {
+    const members = { sessionId, ...way }
     const answer = await this.#act<Omit<Claim, 'sessionId'>>(
       '/auth/claim',
       'idtoken-claim+jwt',
@@ -265,12 +273,15 @@ export class Phone {
     return answer.ok ? { ...answer, body: { ...answer.body, sessionId } } : answer
   }
 
-  /** Approves `claim`, sharing `grantedScopes`. `otp` is what the person typed, where the claim brings no code. */
+  /**
+   * Approves `claim`, sharing `grantedScopes`. `otp` is what the person typed, where the claim brings no code. `returnTo`: what
+   * must be opened after a login by link, so that the browser which began goes on.
+   */
   async approve(
     claim: Claim,
     decision: { readonly grantedScopes: readonly string[]; readonly otp?: string | undefined },
     tampering: Tampering = {},
-  ): Promise<Answer<{ status: 'approved' }>> {
+  ): Promise<Answer<{ status: 'approved'; returnTo?: string }>> {
     const members = {
       sessionId: claim.sessionId,
       nonce: claim.nonce,
@@ -292,6 +303,49 @@ export class Phone {
   ): Promise<Answer<{ status: 'rejected' }>> {
     const { sessionId, nonce } = claim
     return this.#act('/auth/reject', 'idtoken-deny+jwt', { sessionId, nonce, reason }, tampering)
+  }
+
+  /** The service that the Service VDS `vds` speaks for, by the provider's keys; or why it speaks for nobody. */
+  async meetService(vds: string): Promise<ServiceCard | CardFault | 'unreachable'> {
+    const keys = await this.#deviceKeys().catch(() => undefined)
+    if (keys === undefined) return 'unreachable'
+    return verifyServiceVds(vds, {
+      issuer: this.#options.issuer,
+      keys: keys.keys,
+      now: this.#now(),
+    })
+  }
+
+  /** The Service VDS of `serviceId` that is in force, if there is one. */
+  async currentVds(serviceId: string): Promise<Answer<{ serviceVds: string; expiresAt: string }>> {
+    return this.#ask(`/services/${encodeURIComponent(serviceId)}/vds`)
+  }
+
+  /**
+   * Says that the person trusts the service of `vds`, or no longer does. `sessionId`: the page that showed it waits for the
+   * answer.
+   */
+  async trust(
+    word: {
+      readonly serviceId: string
+      readonly vds: string
+      readonly trusted: boolean
+      readonly sessionId?: string | undefined
+    },
+    tampering: Tampering = {},
+  ): Promise<Answer<{ trusted: boolean }>> {
+    const { serviceId, vds, trusted, sessionId } = word
+    // Two words within one second would be one too many: the server keeps the younger one.
+    this.#lastTrust = Math.max(this.#now(), this.#lastTrust + 1)
+    const members = {
+      iat: this.#lastTrust,
+      service: serviceId,
+      vds: await digest(vds),
+      trusted,
+      ...(sessionId === undefined ? {} : { sessionId }),
+    }
+    const body = { serviceVds: vds }
+    return this.#act('/device/trust', 'idtoken-trust+jwt', members, tampering, body)
   }
 
   /** Tells the server a new push token; the agreement key goes along. */
@@ -318,6 +372,10 @@ export class Phone {
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify({ ...body, ...lies }),
     }
+    return this.#ask<T>(path, init)
+  }
+
+  async #ask<T>(path: string, init?: RequestInit): Promise<Answer<T>> {
     let response: Response
     try {
       response = await this.#fetch(`${this.#options.api}${path}`, init)

@@ -2,7 +2,8 @@
 import type { Person } from './device.ts'
 import { announce, h, icon, pause, show } from './dom.ts'
 import type { Claim } from './phone.ts'
-import { isInDocument, notReceived, wordsOf, wordsOfContext } from './words.ts'
+import { type Judge, scanCode } from './scan.ts'
+import { isInDocument, notReceived, wordsOf, wordsOfContext, wordsOfFault } from './words.ts'
 
 /** What the person decided. `lapsed`: they didn't, in time. */
 export type Decision =
@@ -33,11 +34,18 @@ export function ask(claim: Claim, circumstances: Circumstances): Promise<Decisio
   const { person, number, total, complaint } = circumstances
   return new Promise((settle) => {
     const stopClock = startClock(claim, () => decide({ kind: 'lapsed' }))
+    const over = new AbortController()
     const decide = (decision: Decision) => {
       stopClock()
+      over.abort()
       settle(decision)
     }
-    const code = claim.otp === undefined ? codeField(complaint) : codeCard(claim.otp)
+    const scanDigits = async () => {
+      const found = await scanCode(judgeDigits, over.signal)
+      if (!over.signal.aborted) show('prompt', form)
+      return found
+    }
+    const code = claim.otp === undefined ? codeField(scanDigits, complaint) : codeCard(claim.otp)
     const toggles = scopeToggles(claim, person)
     const form = h(
       'form',
@@ -114,8 +122,18 @@ function codeCard(otp: string): CodeArea {
   return { element, read: () => undefined }
 }
 
-/** Transfer mode: `read` gives `null`, and complains, unless six digits were typed. */
-function codeField(complaint?: string): CodeArea {
+const judgeDigits: Judge<string> = (text) => {
+  const digits = text.replace(/\s/g, '')
+  return /^\d{6}$/.test(digits)
+    ? { taken: digits }
+    : { complaint: 'That is not the code of six digits.' }
+}
+
+/**
+ * Transfer mode: `read` gives `null`, and complains, unless six digits were typed, or read off the browser's screen by `scan`
+ * (WCAG 2.2, criterion 3.3.8: nobody has to copy them).
+ */
+function codeField(scan: () => Promise<string | undefined>, complaint?: string): CodeArea {
   const fault = h('p', { class: 'fault', id: 'code-fault' }, complaint ?? '')
   const input = h('input', {
     id: 'code',
@@ -135,12 +153,21 @@ function codeField(complaint?: string): CodeArea {
     input.focus()
     return null
   }
+  const bring = async () => {
+    const found = await scan()
+    if (found === undefined) return
+    input.value = found
+    input.removeAttribute('aria-invalid')
+    fault.textContent = ''
+    announce('The code was read.')
+  }
   const element = h(
     'section',
     { class: 'card code-card' },
     h('label', { for: 'code' }, 'Type the code your browser shows'),
     input,
     fault,
+    h('button', { type: 'button', onclick: bring }, 'Scan it instead'),
   )
   return { element, read }
 }
@@ -271,4 +298,10 @@ export function tellOutcome(
     )
     announce([`${title}. ${text}`, ...shared].join(' '))
   })
+}
+
+/** Shows what went wrong, by the code of the wire or of the phone itself. */
+export function tellFault(code: string): Promise<void> {
+  const { title, text } = wordsOfFault(code)
+  return tellOutcome('bad', title, text)
 }

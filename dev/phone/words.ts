@@ -61,6 +61,12 @@ export function wordsOfFault(code: string): { readonly title: string; readonly t
   )
 }
 
+/** The same in one line. */
+export function sentenceOfFault(code: string): string {
+  const { title, text } = wordsOfFault(code)
+  return `${title}. ${text}`
+}
+
 const FAULTS: Readonly<Record<string, { readonly title: string; readonly text: string }>> = {
   session_not_found: {
     title: 'Time ran out',
@@ -73,6 +79,46 @@ const FAULTS: Readonly<Record<string, { readonly title: string; readonly text: s
   invalid_otp: {
     title: 'Not the right code',
     text: 'That is not the code your browser shows. Look again.',
+  },
+  qr_expired: {
+    title: 'That code was too old',
+    text: 'The code in the browser moves. Scan the one that is there now.',
+  },
+  already_claimed: {
+    title: 'Another phone was quicker',
+    text: 'This login is open on another phone. Nothing was shared. If that is not yours, cancel in the browser.',
+  },
+  trust_required: {
+    title: 'Trust this service first',
+    text: 'Only who trusts it can log in here. Scan its own code once, the one for “Register with IDToken”, then log in again.',
+  },
+  service_disabled: {
+    title: 'This service is switched off',
+    text: 'The identity provider has closed it for now. Nothing was shared.',
+  },
+  invalid_service_vds: {
+    title: 'This service proves nothing',
+    text: 'The identity provider has not signed this code. Do not trust whoever shows it.',
+  },
+  service_vds_expired: {
+    title: 'This code has expired',
+    text: 'The service has to show a newer one. Nothing was changed.',
+  },
+  service_vds_replaced: {
+    title: 'This code is no longer good',
+    text: 'The service has got a newer one, or none. Ask it to show the newer one. Nothing was changed.',
+  },
+  other_provider: {
+    title: 'Not for this phone',
+    text: 'That code belongs to another identity provider.',
+  },
+  camera_only: {
+    title: 'Scan it with the camera',
+    text: 'Somebody made a link of a code that is meant to be looked at. Nothing was opened.',
+  },
+  not_ours: {
+    title: 'Not an IDToken code',
+    text: 'That is no code of a login or of a service.',
   },
   invalid_statement: {
     title: 'This phone is not recognised',

@@ -12,8 +12,11 @@ export interface LoginEnded {
   readonly outcome: 'approved' | 'rejected' | 'expired'
   readonly reason: string | null
   readonly door: string
+  /** `register`: what was approved is that the person trusts the service. */
+  readonly purpose: 'login' | 'register'
   readonly service: string
-  readonly tokenId: string
+  /** Absent when nobody was named and nobody came. */
+  readonly tokenId?: string
   /** Thumbprint of the device key that approved or declined. */
   readonly device: string | null
   readonly scopes: readonly string[]
@@ -33,6 +36,13 @@ export type AuditEvent =
       readonly replaced: boolean
     }
   | { readonly event: 'enrollment_refused'; readonly tokenId: string; readonly reason: string }
+  /** A person said that he trusts a service, or no longer does. */
+  | {
+      readonly event: 'trust_said'
+      readonly tokenId: string
+      readonly service: string
+      readonly trusted: boolean
+    }
   | { readonly event: 'push_token_moved'; readonly tokenId: string }
   | { readonly event: 'device_updated'; readonly tokenId: string }
   | {
@@ -45,7 +55,7 @@ export type AuditEvent =
   | {
       readonly event: 'service_changed'
       readonly service: string
-      readonly change: 'created' | 'updated' | 'secret_rotated'
+      readonly change: 'created' | 'updated' | 'secret_rotated' | 'vds_issued' | 'vds_withdrawn'
       readonly actor: string
     }
   | {
@@ -93,6 +103,7 @@ const KEPT: ReadonlySet<AuditEvent['event']> = new Set<AuditEvent['event']>([
   'login',
   'enrolled',
   'enrollment_refused',
+  'trust_said',
   'push_token_moved',
   'device_updated',
   'revoked',

@@ -7,7 +7,7 @@ export interface Audit {
   /**
    * Writes the line (unless `line` is false: it was written before) and, for events that are kept, the row. The row of a
    * login is insert-or-ignore by its login id, so that repeating it is harmless; so are that of a refused enrollment by
-   * person, reason and day, those of a replay and an end by grant, and that of an exchange by grant, service and resource, so
+   * person, reason and day, that of a word of trust by person, service, word and hour, those of a replay and an end by grant, and that of an exchange by grant, service and resource, so
    * that nobody can fill the table.
    * @throws when D1 does; the act is already done by then, and a login's object tries again.
    */
@@ -83,6 +83,10 @@ function onceOf(event: AuditEvent, record: Record<string, unknown>, at: number):
   if (event.event === 'grant_ended') return `ended ${event.grant}`
   if (event.event === 'token_exchanged') {
     return `exchanged ${event.grant} ${event.service} ${event.resource}`
+  }
+  if (event.event === 'trust_said') {
+    const hour = Math.floor(at / 3600)
+    return `trust ${record.subject} ${event.service} ${event.trusted} ${hour}`
   }
   if (event.event !== 'enrollment_refused') return null
   return `refused ${record.subject} ${event.reason} ${Math.floor(at / 86_400)}`

@@ -2,10 +2,12 @@ import { toBase64url } from '../bytes.ts'
 import type { MasterSecret } from '../keys/master-secret.ts'
 import { openBox, sealBox } from '../keys/sealed-box.ts'
 
-/** What a result code says to us, and to nobody else: whose enrollment must still stand when it is redeemed. */
+/** What a result code says to us, and to nobody else: what must still stand when it is redeemed. */
 export interface CodeContent {
   readonly tokenId: string
   readonly enrollmentId: string
+  /** The Service VDS by which the login was begun; a code of the version before says nothing of it. */
+  readonly vds?: string | null
 }
 
 /**
@@ -18,9 +20,9 @@ export async function makeCode(
   content: CodeContent,
   random: Uint8Array,
 ): Promise<string> {
-  const { tokenId, enrollmentId } = content
+  const { tokenId, enrollmentId, vds } = content
   const unique = toBase64url(random.slice(12))
-  const plaintext = JSON.stringify({ tokenId, enrollmentId, unique })
+  const plaintext = JSON.stringify({ tokenId, enrollmentId, vds, unique })
   return sealBox(master, 'token', plaintext, contextOf(sessionId), random.slice(0, 12))
 }
 

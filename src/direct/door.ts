@@ -5,6 +5,7 @@ import type { MasterSecret } from '../keys/master-secret.ts'
 import type { Asked, Door, DoorResult, DoorState, Granted } from '../login/door.ts'
 import { type Service, sectorOf } from '../services/service.ts'
 import { makeCode } from './code.ts'
+import { makeLoginHandle } from './login-handle.ts'
 import { directClaims, JTI_BYTES } from './token.ts'
 
 export interface DirectHouse {
@@ -49,6 +50,7 @@ export function directDoor(house: DirectHouse): Door {
         subject: await subjectOf(house, state, granted),
         nonce: state.random,
         jti: toBase64url(house.random(JTI_BYTES)),
+        loginHandle: await handleFor(house, state, granted),
         lifetimeSeconds: state.lifetimeSeconds,
       },
       granted,
@@ -60,10 +62,22 @@ export function directDoor(house: DirectHouse): Door {
       expiresAt: new Date((now + state.lifetimeSeconds) * 1000).toISOString(),
     }
     if (asked.begunBy === 'back-end') return { delivery: answer, redeemable: null, onward: null }
-    const code = await makeCode(house.master, sessionId, granted, house.random(28))
+    const content = { ...granted, vds: asked.vds }
+    const code = await makeCode(house.master, sessionId, content, house.random(28))
     return { delivery: { code }, redeemable: { code, answer }, onward: null }
   }
   return { allows: (_asked, service) => service.enabled, finish, refuse: () => null }
+}
+
+/** Only a service with pairwise subjects needs one: `public` is the tokenId itself, `transient` people are to stay unknown. */
+async function handleFor(
+  { master, random }: DirectHouse,
+  { subjectType, sector }: DirectState,
+  { tokenId }: Granted,
+): Promise<string | null> {
+  return subjectType === 'pairwise'
+    ? makeLoginHandle(master, { tokenId, sector }, random(12))
+    : null
 }
 
 async function subjectOf(

@@ -4,38 +4,54 @@
  */
 import { type Context, Hono } from 'hono'
 import * as v from 'valibot'
+import type { Audit } from '../audit/store.ts'
 import { toBase64url } from '../bytes.ts'
 import type { Config } from '../config.ts'
-import { type AtomicScope, isSubset } from '../disclosure/scopes.ts'
+import { type AtomicScope, intersect, isSubset } from '../disclosure/scopes.ts'
 import { SessionId, TokenId } from '../enrollment/statement.ts'
 import type { Enrollment } from '../enrollment/store.ts'
 import { addressBucket } from '../http/address.ts'
 import { readJson } from '../http/body.ts'
 import { only } from '../http/method.ts'
 import { json, type ProblemCode, problem } from '../http/problem.ts'
+import { careOf } from '../login/care.ts'
 import { readContext } from '../login/context.ts'
 import type { Asked } from '../login/door.ts'
+import { qrOf } from '../login/scan-proof.ts'
 import { socketToken } from '../login/socket-token.ts'
-import { type StartHouse, startLogin } from '../login/start.ts'
+import { type Person, type StartHouse, startLogin } from '../login/start.ts'
 import { isStanding, type Standing, standingOf } from '../login/store.ts'
 import { ok, type Result, refuse } from '../result.ts'
-import type { TrustLists } from '../seal/store.ts'
-import { isSecretOf, readBasic } from '../services/authenticate.ts'
 import {
-  ceilingOf,
-  disclosuresIn,
-  mayUseDirectDoor,
-  type Service,
-  ServiceId,
-} from '../services/service.ts'
-import { isRegisteredOrigin } from '../services/store.ts'
+  readServiceVds,
+  type ServiceVdsContent,
+  type ServiceVdsFault,
+  type ServiceVdsRule,
+  serviceVdsCode,
+  verifyServiceVds,
+} from '../seal/service-vds.ts'
+import type { TrustLists } from '../seal/store.ts'
+import { ceilingOf, disclosuresIn, type Service, ServiceId, sectorOf } from '../services/service.ts'
+import { isRegisteredOrigin, type StoredVds, useProofs } from '../services/store.ts'
+import {
+  authenticate,
+  type Caller,
+  type CallerFault,
+  type CallerHouse,
+  identifyCaller,
+  type Shown,
+  type ShownAtStart,
+  speaksFor,
+} from './caller.ts'
 import { readCode } from './code.ts'
 import { directState } from './door.ts'
+import { readLoginHandle } from './login-handle.ts'
 
 export interface DirectRoutesHouse {
   readonly config: Config
   readonly db: D1Database
   readonly trust: TrustLists
+  readonly audit: Audit
   readonly start: StartHouse
   /** Spends `code`; `undefined` when it buys nothing. login/ hands it in. */
   readonly redeem: (
@@ -45,26 +61,40 @@ export interface DirectRoutesHouse {
   ) => Promise<Readonly<Record<string, string>> | undefined>
   /** Unix seconds. */
   readonly now: () => number
+  /** Unix milliseconds, for pages that count from it. */
+  readonly millis: () => number
   readonly random: (length: number) => Uint8Array<ArrayBuffer>
+  readonly serviceVdsKey: ServiceVdsRule['keyOf']
+  /** The Service VDS of a service that is in force. */
+  readonly findVds: (serviceId: string) => Promise<StoredVds | undefined>
   readonly startLimit: RateLimit
   readonly serviceLimit: RateLimit
 }
 
+/** What is still read; a longer text is no Service VDS, and is told so by its reader. */
+const LONGEST_VDS = 16 * 1024
+
 const scopeList = v.pipe(v.array(v.pipe(v.string(), v.maxLength(64))), v.maxLength(32))
 
 const InitiateBody = v.strictObject({
-  serviceId: ServiceId,
-  tokenId: TokenId,
+  serviceId: v.optional(ServiceId),
+  serviceVds: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(LONGEST_VDS))),
+  tokenId: v.optional(TokenId),
+  loginHandle: v.optional(v.pipe(v.string(), v.maxLength(1024))),
+  purpose: v.optional(v.picklist(['login', 'register']), 'login'),
+  clientAssertion: v.optional(v.string()),
   scopes: v.optional(scopeList),
   requiredScopes: v.optional(scopeList),
   minTrustLevel: v.optional(v.picklist([1, 2, 3])),
   confirmation: v.optional(v.picklist(['compare', 'transfer'])),
 })
 type Initiate = v.InferOutput<typeof InitiateBody>
+type Begun = Omit<Initiate, 'tokenId'> & Named
 
 const ResultBody = v.strictObject({
   sessionId: SessionId,
   code: v.pipe(v.string(), v.regex(/^[A-Za-z0-9_.-]{1,512}$/)),
+  clientAssertion: v.optional(v.string()),
 })
 
 /** `POST /auth/initiate` with its CORS preflight, and `POST /auth/result`. */
@@ -101,13 +131,90 @@ async function initiate(house: DirectRoutesHouse, c: Context): Promise<Response>
   const body = await readJson(c.req.raw, InitiateBody)
   // Nothing is asked of D1 for a malformed request, so no service is known that would let its page read the answer.
   if (!body.ok) return withCors(body.reason, origin, false)
-  const standing = await standingOf(house.db, house.trust, body.value.tokenId, body.value.serviceId)
-  const caller = await identifyCaller(house, c, body.value.serviceId, standing.service)
+  const named = await whoIsNamed(house, body.value)
+  if (!named.ok) {
+    const { code, ...about } = named.reason
+    return withCors(problem(code, about), origin, false)
+  }
+  const { serviceId, vds, tokenId } = named.value
+  const { db, trust } = house
+  const standing = await standingOf(db, trust, tokenId ?? '', serviceId, null, vds?.cti)
+  const shown: ShownAtStart = {
+    authorization: c.req.header('Authorization'),
+    clientAssertion: body.value.clientAssertion,
+    origin,
+    address: addressBucket(c.req.raw.headers, house.config.clientAddressHeader),
+  }
+  const caller = await identifyCaller(callerHouse(house), shown, serviceId, standing.service)
   const answer = caller.ok
-    ? await begin(house, c, body.value, standing, caller.value)
-    : caller.reason
+    ? await begin(house, c, { ...body.value, ...named.value }, standing, caller.value)
+    : await refusedCaller(house, 'initiate', shown, caller.reason)
   const known = origin !== undefined && standing.service?.origins.includes(origin) === true
   return withCors(answer, origin, known)
+}
+
+function callerHouse(house: DirectRoutesHouse): CallerHouse {
+  const { config, db, now, startLimit, serviceLimit } = house
+  const use: CallerHouse['useProofs'] = (proofs) => useProofs(db, proofs, now())
+  return { issuer: config.issuer, now, useProofs: use, startLimit, serviceLimit }
+}
+
+interface Named {
+  readonly serviceId: string
+  /** What the Service VDS says that was presented; `null`: none was. */
+  readonly vds: ServiceVdsContent | null
+  /** Whom the login is for; `null`: whoever scans it. */
+  readonly tokenId: string | null
+  /** Whose services may name that person so; `null`: all that know the tokenId. */
+  readonly sector: string | null
+}
+
+/** Why it isn't known whom a request is about, and which member says so. */
+interface NameFault {
+  readonly code: ProblemCode
+  readonly member?: keyof Initiate
+}
+
+function wrong(member: keyof Initiate): NameFault {
+  return { code: 'invalid_request', member }
+}
+
+/**
+ * Whom a request is about: the service by its id or by its Service VDS, which is verified before anything else is done, the
+ * person by his tokenId or a login handle.
+ */
+async function whoIsNamed(
+  { config, serviceVdsKey, audit, now }: DirectRoutesHouse,
+  { serviceId, serviceVds, tokenId, loginHandle, purpose }: Initiate,
+): Promise<Result<Named, NameFault>> {
+  // A registration is for whoever scans it, and nobody is named twice.
+  if (tokenId !== undefined && purpose === 'register') return refuse(wrong('tokenId'))
+  const handle =
+    loginHandle === undefined ? undefined : await readLoginHandle(config.master, loginHandle)
+  const isOnly = tokenId === undefined && purpose === 'login'
+  if (loginHandle !== undefined && (handle === undefined || !isOnly)) {
+    return refuse(wrong('loginHandle'))
+  }
+  const person = handle ?? { tokenId: tokenId ?? null, sector: null }
+  if (serviceVds === undefined) {
+    return serviceId === undefined
+      ? refuse(wrong('serviceId'))
+      : ok({ ...person, serviceId, vds: null })
+  }
+  const read = await readServiceVds(serviceVds)
+  if (!read.ok) return refuseVds(audit, read.reason)
+  const rule = { issuer: config.issuer, now: now(), keyOf: serviceVdsKey }
+  const verified = await verifyServiceVds(read.value, rule)
+  if (!verified.ok) return refuseVds(audit, verified.reason)
+  const vds = verified.value
+  if (serviceId !== undefined && serviceId !== vds.serviceId) return refuse(wrong('serviceVds'))
+  return ok({ ...person, serviceId: vds.serviceId, vds })
+}
+
+/** The caller learns that it is refused, the log at which step (3-seal section 2.2). */
+async function refuseVds(audit: Audit, fault: ServiceVdsFault): Promise<Result<never, NameFault>> {
+  await audit.line({ event: 'refused', where: 'initiate', reason: fault })
+  return refuse({ code: serviceVdsCode(fault) })
 }
 
 /** `answer`, readable for the page at `origin` when it is `known`. */
@@ -117,94 +224,86 @@ function withCors(answer: Response, origin: string | undefined, known: boolean):
   return answer
 }
 
-interface Caller {
-  readonly service: Service
-  readonly begunBy: Asked['begunBy']
-  /** The origin of the page, or the service's own when a back end calls. */
-  readonly origin: string
-}
-
-/**
- * Who calls: a back end that proves itself, or a page of a registered origin. Anyone else is `invalid_client`, and so is a
- * service that this door isn't for.
- */
-async function identifyCaller(
-  house: DirectRoutesHouse,
-  c: Context,
-  serviceId: string,
-  service: Service | undefined,
-): Promise<Result<Caller, Response>> {
-  const authorization = c.req.header('Authorization')
-  if (authorization !== undefined) {
-    const authenticated = await authenticate(house, authorization, serviceId, service)
-    if (!authenticated.ok) return authenticated
-    const own = new URL(authenticated.value.url).origin
-    const origin = c.req.header('Origin') ?? own
-    // The phone shows it as the verified domain: not even a service that has proved itself may name another's.
-    if (origin !== own && !authenticated.value.origins.includes(origin)) {
-      return refuse(problem('invalid_client'))
-    }
-    const { success } = await house.serviceLimit.limit({ key: serviceId })
-    if (!success) return refuse(problem('too_many_requests', { retryAfter: 60 }))
-    return ok({ service: authenticated.value, begunBy: 'back-end', origin })
-  }
-  const origin = c.req.header('Origin')
-  const isPage = origin !== undefined && service?.origins.includes(origin) === true
-  if (!isPage || !mayUseDirectDoor(service)) return refuse(problem('invalid_client'))
-  const address = addressBucket(c.req.raw.headers, house.config.clientAddressHeader)
-  const { success } = await house.startLimit.limit({ key: address })
-  if (!success) return refuse(problem('too_many_requests', { retryAfter: 60 }))
-  return ok({ service, begunBy: 'page', origin })
-}
-
-async function authenticate(
-  house: DirectRoutesHouse,
-  authorization: string | undefined,
-  serviceId: string,
-  service: Service | undefined,
-): Promise<Result<Service, Response>> {
-  const credentials = authorization === undefined ? undefined : readBasic(authorization)
-  const right =
-    service !== undefined &&
-    mayUseDirectDoor(service) &&
-    credentials?.serviceId === serviceId &&
-    (await isSecretOf(service, credentials.secret, house.now()))
-  return right ? ok(service) : refuse(problem('invalid_client', { authenticate: 'Basic' }))
+/** The answer to a caller that is refused; the log says more. */
+async function refusedCaller(
+  { audit }: DirectRoutesHouse,
+  where: 'initiate' | 'result',
+  { authorization }: Shown,
+  { code, why }: CallerFault,
+): Promise<Response> {
+  if (why !== undefined) await audit.line({ event: 'refused', where, reason: why })
+  return problem(code, {
+    ...(code === 'too_many_requests' ? { retryAfter: 60 } : {}),
+    ...(code === 'invalid_request' ? { member: 'clientAssertion' } : {}),
+    ...(code === 'invalid_client' && authorization !== undefined ? { authenticate: 'Basic' } : {}),
+  })
 }
 
 async function begin(
   house: DirectRoutesHouse,
   c: Context,
-  body: Initiate,
+  body: Begun,
   standing: Standing,
   caller: Caller,
 ): Promise<Response> {
   const { service, begunBy } = caller
-  if (!service.enabled) return problem('service_disabled')
+  const barred = vdsFault(house, body, standing, caller)
+  if (barred !== undefined) return problem(barred)
   const asked = askedBy(house, c, body, caller)
   if (!asked.ok) return problem(asked.reason)
 
-  const fault = standingFault(standing, house.now())
-  // Whoever has only an Origin to show learns nothing: a decoy login begins that nobody can approve.
-  if (fault !== undefined && begunBy === 'back-end') {
-    return problem(fault, fault === 'vds_expired' ? { status: 403 } : {})
+  const { tokenId, sector, purpose } = body
+  // A handle of another sector is none here, and a service that is to know nobody again gets nobody by one.
+  const isMeant = service.subjectType === 'pairwise' && sector === sectorOf(service)
+  if (sector !== null && !isMeant) {
+    return problem('invalid_request', { member: 'loginHandle' })
   }
-  const enrollment = fault === undefined ? standing.enrollment : undefined
-  const { tokenId } = body
-  const { started, afterwards } = await startLogin(house.start, asked.value, {
-    tokenId,
-    enrollment,
-  })
+  let person: Person | null = null
+  if (tokenId !== null) {
+    const fault = standingFault(standing, house.now())
+    // Whoever has only an Origin to show learns nothing: a decoy login begins that nobody can approve.
+    if (fault !== undefined && begunBy === 'back-end') {
+      return problem(fault, fault === 'vds_expired' ? { status: 403 } : {})
+    }
+    person = { tokenId, enrollment: fault === undefined ? standing.enrollment : undefined }
+  }
+  const stored = purpose === 'register' ? await house.findVds(service.serviceId) : undefined
+  // A service without a Service VDS in force has nothing that a phone could trust.
+  if (purpose === 'register' && stored === undefined) return problem('service_vds_required')
+
+  const { started, afterwards } = await startLogin(house.start, asked.value, person)
+  const { sessionId, attempt, code, expiresAt } = started
+  const { master, issuer } = house.config
+  const screen = { sessionId, attempt }
   const answer = json({
-    sessionId: started.sessionId,
-    wsToken: await socketToken(house.config.master, started.sessionId),
+    sessionId,
+    wsToken: await socketToken(master, sessionId),
     random: asked.value.doorState.random,
-    expiresAt: new Date(started.expiresAt).toISOString(),
-    ...(begunBy === 'back-end' ? { autoPassword: started.code } : {}),
+    expiresAt: new Date(expiresAt).toISOString(),
+    ...(stored === undefined
+      ? { qr: await qrOf(master, issuer, screen, house.millis()) }
+      : { serviceVds: stored.text, qr: { url: `${issuer}/l#${sessionId}.${stored.text}` } }),
+    ...(begunBy === 'back-end' && code !== null ? { autoPassword: code } : {}),
   })
   // Not before the answer is ready: the work of a push would show in its time.
   c.executionCtx.waitUntil(scheduler.wait(0).then(afterwards))
   return answer
+}
+
+/** Why the service may not begin this, as its registry and its Service VDS stand now. */
+function vdsFault(
+  { now }: DirectRoutesHouse,
+  { vds }: Begun,
+  standing: Standing,
+  { service, begunBy, origin }: Caller,
+): ProblemCode | undefined {
+  if (!service.enabled) return 'service_disabled'
+  if (vds === null) return service.vdsRequired ? 'service_vds_required' : undefined
+  // Withdrawn, though nothing is wrong with the text itself (5-security 170).
+  if (!standing.vdsStands) return 'service_disabled'
+  if (now() >= vds.expiresAt) return 'vds_expired'
+  // It only lowers: a page that it doesn't name may not begin by it, whatever the registry says of that page.
+  return begunBy === 'page' && !vds.origins.includes(origin) ? 'invalid_client' : undefined
 }
 
 /** Why the person can't log in, as an authenticated service may learn it (2-protocol section 7). */
@@ -220,11 +319,12 @@ function standingFault(
 function askedBy(
   house: DirectRoutesHouse,
   c: Context,
-  body: Initiate,
+  body: Begun,
   { service, begunBy, origin }: Caller,
 ): Result<Asked, 'invalid_scope'> {
   const scopes = scopesAsked(service, body)
   if (scopes === undefined) return refuse('invalid_scope')
+  const care = careOf(service, house.config)
   // The browser that a back end forwards is its own; only a page's request comes from the person's browser.
   const agent = begunBy === 'page' ? (c.req.header('User-Agent') ?? null) : null
   const country = begunBy === 'page' ? c.req.raw.cf?.country : undefined
@@ -237,16 +337,16 @@ function askedBy(
       url: service.url,
       logo: service.logoUri ?? null,
     },
+    vds: body.vds?.cti ?? null,
     origin,
     returnTo: null,
     socketOrigins: service.origins,
     begunBy,
+    purpose: body.purpose,
+    trustRequired: care.trustRequired,
     ...scopes,
     minTrustLevel: body.minTrustLevel ?? 1,
-    confirmation: strictest(
-      service.confirmation ?? house.config.confirmation,
-      body.confirmation ?? 'compare',
-    ),
+    confirmation: strictest(care.confirmation, body.confirmation ?? 'compare'),
     context: readContext(agent, country),
   })
 }
@@ -254,9 +354,12 @@ function askedBy(
 /** The scopes of the request, or the service's defaults; composites expanded before anything is compared. */
 function scopesAsked(
   service: Service,
-  body: Initiate,
+  body: Begun,
 ): Pick<Asked, 'scopes' | 'requiredScopes'> | undefined {
-  const ceiling = ceilingOf(service)
+  const { vds } = body
+  const registered = ceilingOf(service)
+  // The smaller of the two applies at once, whichever was lowered (5-security 174, 175).
+  const ceiling = vds === null ? registered : intersect(registered, vds.scopes)
   const wanted = body.scopes?.length ? body.scopes : service.defaultScopes
   const scopes = disclosuresIn(wanted)
   const required = disclosuresIn([...service.requiredScopes, ...(body.requiredScopes ?? [])])
@@ -278,19 +381,22 @@ function strictest(
 async function result(house: DirectRoutesHouse, c: Context): Promise<Response> {
   const body = await readJson(c.req.raw, ResultBody)
   if (!body.ok) return body.reason
-  const { sessionId, code } = body.value
-  const authorization = c.req.header('Authorization')
-  const serviceId = authorization === undefined ? undefined : readBasic(authorization)?.serviceId
+  const { sessionId, code, clientAssertion } = body.value
+  const shown = { authorization: c.req.header('Authorization'), clientAssertion }
+  const serviceId = speaksFor(shown)
   if (serviceId === undefined) return problem('invalid_client', { authenticate: 'Basic' })
 
   const content = await readCode(house.config.master, sessionId, code)
   // An unreadable code still costs the service's own look-up, so that its credentials are judged first.
   const standing = await standingOf(house.db, house.trust, content?.tokenId ?? '', serviceId)
-  const caller = await authenticate(house, authorization, serviceId, standing.service)
-  if (!caller.ok) return caller.reason
+  const caller = await authenticate(callerHouse(house), shown, serviceId, standing.service)
+  if (!caller.ok) return refusedCaller(house, 'result', shown, caller.reason)
   if (!caller.value.enabled) return problem('service_disabled')
 
-  const stands = isStanding(standing, content?.enrollmentId, house.now())
+  const vds = content?.vds ?? null
+  const stands =
+    isStanding(standing, content?.enrollmentId, house.now()) &&
+    (vds === null || !standing.withdrawnVds.includes(vds))
   const answer = stands ? await house.redeem(sessionId, serviceId, code) : undefined
   return answer === undefined ? problem('session_not_found') : json(answer)
 }

@@ -12,6 +12,8 @@ export function directClaims(
     readonly subject: string
     readonly nonce: string
     readonly jti: string
+    /** By which the service has the person rung again; `null`: none, it knows or is to know nobody. */
+    readonly loginHandle: string | null
     readonly lifetimeSeconds: number
   },
   granted: Granted,
@@ -30,5 +32,6 @@ export function directClaims(
     acr: acrOf(granted.trustLevel),
     amr: AMR,
     scope: granted.scopes.join(' '),
+    ...(about.loginHandle === null ? {} : { login_handle: about.loginHandle }),
   }
 }

@@ -20,6 +20,8 @@ const issuedAt = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(99_99
 /** A device's own name for itself, any text without controls: shown, escaped, and never trusted (5-security 13, 152). */
 export const DeviceId = v.pipe(v.string(), v.regex(/^[^\p{Cc}\p{Cs}]{1,128}$/u))
 
+const proof = v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]{22}$/))
+const ofLogin = { tokenId: TokenId, sessionId: SessionId }
 const always = { aud: v.pipe(v.string(), v.maxLength(512)), iat: issuedAt }
 
 /** Payloads by `typ`: exactly these members and no others. */
@@ -34,12 +36,11 @@ const PAYLOADS = {
     enc: v.optional(digest),
   }),
   'idtoken-pending+jwt': v.strictObject({ ...always, tokenId: TokenId }),
-  'idtoken-claim+jwt': v.strictObject({
-    ...always,
-    tokenId: TokenId,
-    sessionId: SessionId,
-    via: v.literal('push'),
-  }),
+  // What was rung needs no proof; who scanned or followed a link has one (2-protocol section 4).
+  'idtoken-claim+jwt': v.variant('via', [
+    v.strictObject({ ...always, ...ofLogin, via: v.literal('push') }),
+    v.strictObject({ ...always, ...ofLogin, via: v.picklist(['camera', 'link']), proof }),
+  ]),
   'idtoken-approve+jwt': v.strictObject({
     ...always,
     tokenId: TokenId,
@@ -61,6 +62,14 @@ const PAYLOADS = {
     sessionId: SessionId,
     nonce: opaque,
     reason: v.picklist(['declined', 'not_me']),
+  }),
+  'idtoken-trust+jwt': v.strictObject({
+    ...always,
+    tokenId: TokenId,
+    service: opaque,
+    vds: digest,
+    trusted: v.boolean(),
+    sessionId: v.optional(SessionId),
   }),
   'idtoken-update+jwt': v.strictObject({
     ...always,

@@ -18,7 +18,7 @@ export interface Page {
   /** Source of the page's one inline module; our own text, never a caller's. */
   readonly script?: string
   /** Where forms of this page may end up besides here, after redirects too: what `formTarget` gives. */
-  readonly formAction?: readonly string[]
+  readonly formAction?: readonly string[] | 'anywhere'
   /** Further headers, such as several `Set-Cookie`. They can't replace the ones that make a page a page. */
   readonly headers?: readonly (readonly [name: string, value: string])[]
 }
@@ -94,7 +94,9 @@ function policy(page: Page, nonce: string, issuer: string | undefined): string {
     ...(page.script === undefined
       ? []
       : [`script-src 'nonce-${nonce}'`, `connect-src 'self'${socket}`]),
-    ["form-action 'self'", ...(page.formAction ?? []).filter(isFormTarget)].join(' '),
+    ...(page.formAction === 'anywhere'
+      ? []
+      : [["form-action 'self'", ...(page.formAction ?? []).filter(isFormTarget)].join(' ')]),
     "base-uri 'none'",
     "frame-ancestors 'none'",
   ].join('; ')
@@ -132,7 +134,7 @@ p,ul,form,details{margin:0 0 1rem}
 form+form{margin-top:-.75rem}
 form:last-child,form:last-child button:last-child{margin-bottom:0}
 small,.hint{font-size:.9375rem;color:var(--faint)}
-a{color:var(--deed)}
+a{display:inline-block;min-height:44px;padding:.625rem 0;color:var(--deed)}
 :focus-visible{outline:3px solid var(--deed);outline-offset:3px}
 label,summary{display:block;font-weight:600}
 summary{padding:.625rem 0;min-height:44px;cursor:pointer;display:list-item;color:var(--deed)}

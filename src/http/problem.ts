@@ -7,6 +7,7 @@
 const STATUS = {
   invalid_request: 400,
   invalid_vds: 400,
+  invalid_service_vds: 400,
   invalid_key: 400,
   vds_expired: 400,
   invalid_statement: 401,
@@ -17,6 +18,8 @@ const STATUS = {
   credential_mismatch: 403,
   enrollment_revoked: 403,
   service_disabled: 403,
+  service_vds_required: 403,
+  trust_required: 403,
   enrollment_grant_required: 403,
   not_found: 404,
   session_not_found: 404,
@@ -24,8 +27,10 @@ const STATUS = {
   already_enrolled: 409,
   token_revoked: 409,
   key_in_use: 409,
+  already_claimed: 409,
   session_resolved: 409,
   stale_list: 409,
+  qr_expired: 410,
   payload_too_large: 413,
   unsupported_media_type: 415,
   invalid_scope: 422,
@@ -43,6 +48,8 @@ export interface ProblemOptions {
   readonly detail?: string
   /** The member at fault, named and never quoted. */
   readonly member?: string
+  /** The id of the service that it is about. */
+  readonly service?: string
   /** Seconds for `Retry-After`. */
   readonly retryAfter?: number
   /** For 405: the methods that exist. */
@@ -54,6 +61,7 @@ export interface ProblemOptions {
 const TITLE: Readonly<Record<ProblemCode, string>> = {
   invalid_request: 'The request is malformed.',
   invalid_vds: 'The seal is not accepted.',
+  invalid_service_vds: 'The Service VDS is not accepted.',
   invalid_key: 'The key is not accepted.',
   vds_expired: 'The seal has expired.',
   invalid_statement: 'The statement is not accepted.',
@@ -65,6 +73,8 @@ const TITLE: Readonly<Record<ProblemCode, string>> = {
   credential_mismatch: 'The seal is not the enrolled one.',
   enrollment_revoked: 'This enrollment has been revoked.',
   service_disabled: 'The service is switched off.',
+  service_vds_required: 'A Service VDS is needed: none is in force, or none was presented.',
+  trust_required: 'The person must trust this service first.',
   enrollment_grant_required: 'Enrollment needs a grant of the issuer.',
   not_found: 'There is nothing here.',
   session_not_found: 'There is no such login, or its time has run out.',
@@ -72,8 +82,10 @@ const TITLE: Readonly<Record<ProblemCode, string>> = {
   already_enrolled: 'This tokenId is enrolled already.',
   token_revoked: 'This tokenId was revoked after the seal was issued.',
   key_in_use: 'This device key is enrolled for another tokenId.',
+  already_claimed: 'Another phone has opened this login.',
   session_resolved: 'This login has ended.',
   stale_list: 'A newer list is in force.',
+  qr_expired: 'This QR code is no longer valid. Scan it again.',
   payload_too_large: 'The request is too large.',
   unsupported_media_type: 'The request must be application/json without content encoding.',
   invalid_scope: 'A scope is not known or not allowed here.',
@@ -100,6 +112,7 @@ export function problem(code: ProblemCode, options: ProblemOptions = {}): Respon
     code,
     ...(options.detail === undefined ? {} : { detail: options.detail }),
     ...(options.member === undefined ? {} : { member: options.member }),
+    ...(options.service === undefined ? {} : { service: options.service }),
   }
   return new Response(JSON.stringify(body), { status, headers })
 }

@@ -19,6 +19,8 @@ export type KeyLabel =
   | 'audit'
   | 'address'
   | 'dpop'
+  | 'qr'
+  | 'link'
 
 /**
  * What was derived already, by version and label: an isolate needs the same dozen keys some twenty times in each login.

@@ -3,9 +3,9 @@
  * There is no general `sign`. What it remembers are plain values in a map that the caller keeps, never promises.
  */
 import { SignJWT } from 'jose'
-import { concat, sha256, toBase64url, utf8 } from '../bytes.ts'
+import { type Bytes, concat, fromBase64url, sha256, toBase64url, utf8 } from '../bytes.ts'
 import { ok, type Result, refuse } from '../result.ts'
-import type { SigningAlg } from './algorithms.ts'
+import { type P256Half, type SigningAlg, WEB_CRYPTO } from './algorithms.ts'
 import { readIssuedToken, TOKEN_TYP, type TokenTyp } from './issued-token.ts'
 import type { MasterSecret } from './master-secret.ts'
 import {
@@ -47,7 +47,17 @@ export interface KeyRing {
   signPush(claims: Readonly<Record<string, unknown>>): Promise<string>
   /** The public token keys, ES256 first. @throws SigningKeyUnusable rather than leaving one out: caches would keep that */
   tokenJwks(): Promise<JwkSet>
-  /** The public push keys; nobody accepts them for tokens. @throws SigningKeyUnusable */
+  /**
+   * A raw signature (r‖s) over the bytes that a Service VDS is signed over, by the active service-seal key, with the eight
+   * bytes that name it there. @throws SigningKeyUnusable
+   */
+  signServiceVds(): Promise<{
+    readonly kid: Bytes
+    readonly sign: (bytes: Bytes) => Promise<Bytes>
+  }>
+  /** The public service-seal key that `kid` (base64url of eight bytes) names, `undefined` for any other. */
+  serviceVdsKey(kid: string): Promise<P256Half | undefined>
+  /** The public push and service-seal keys; nobody accepts them for tokens. @throws SigningKeyUnusable */
   deviceJwks(): Promise<JwkSet>
   /** Reads the stored keys afresh and opens each, for `/health` and after a removal; makes what is missing. */
   check(): Promise<Result<void, KeyFault | 'unreadable'>>
@@ -90,12 +100,21 @@ const RETRY_SECONDS = 30
 
 /** The ring over `parts`. Cheap: nothing is read before the first need. */
 export function keyRing(parts: KeyRingParts): KeyRing {
-  async function publicKeys(purpose: KeyPurpose): Promise<JwkSet> {
+  /** The active key of `kind`. */
+  async function active(kind: KeyKind): Promise<SigningKey> {
     const { usable, faults } = await remembered(parts)
-    const keys = KEY_KINDS.filter((kind) => kind.purpose === purpose).flatMap((kind) => {
+    const key = usable.find((each) => isOfKind(each, kind) && each.status === 'active')
+    if (key === undefined) throw unusable(kind, faults)
+    return key
+  }
+
+  async function publicKeys(...purposes: readonly KeyPurpose[]): Promise<JwkSet> {
+    const { usable, faults } = await remembered(parts)
+    const kinds = KEY_KINDS.filter(({ purpose }) => purposes.includes(purpose))
+    const keys = kinds.flatMap((kind) => {
       const ofKind = usable.filter((key) => isOfKind(key, kind))
       if (!ofKind.some((key) => key.status === 'active')) throw unusable(kind, faults)
-      return ofKind.map((key) => key.publicJwk)
+      return ofKind.map(({ publicJwk }) => publicJwk)
     })
     return { keys }
   }
@@ -105,9 +124,7 @@ export function keyRing(parts: KeyRingParts): KeyRing {
     typ: string,
     claims: Readonly<Record<string, unknown>>,
   ): Promise<string> {
-    const { usable, faults } = await remembered(parts)
-    const key = usable.find((each) => isOfKind(each, kind) && each.status === 'active')
-    if (key === undefined) throw unusable(kind, faults)
+    const key = await active(kind)
     return new SignJWT({ ...claims }).setProtectedHeader(headerOf(key, typ)).sign(key.privateKey)
   }
 
@@ -131,7 +148,21 @@ export function keyRing(parts: KeyRingParts): KeyRing {
     readAccessToken: (jws) => read(jws, TOKEN_TYP.access),
     signPush: (claims) => sign({ purpose: 'push', alg: 'ES256' }, 'idtoken-push+jwt', claims),
     tokenJwks: () => publicKeys('token'),
-    deviceJwks: () => publicKeys('push'),
+    async signServiceVds() {
+      const { publicJwk, privateKey } = await active({ purpose: 'service', alg: 'ES256' })
+      const algorithm = WEB_CRYPTO.ES256
+      return {
+        kid: fromBase64url(publicJwk.kid) ?? new Uint8Array(),
+        sign: async (bytes) =>
+          new Uint8Array(await crypto.subtle.sign(algorithm, privateKey, bytes)),
+      }
+    },
+    async serviceVdsKey(kid) {
+      const { usable } = await remembered(parts)
+      const named = usable.find((key) => key.purpose === 'service' && key.publicJwk.kid === kid)
+      return named?.publicJwk.kty === 'EC' ? named.publicJwk : undefined
+    },
+    deviceJwks: () => publicKeys('push', 'service'),
     check: async () => {
       try {
         const { faults } = await look(parts, await identityOf(parts))

@@ -2,8 +2,8 @@
  * One signing key: made, wrapped for storage, and opened again with every check that must hold before it may sign or
  * be published (5-security 318).
  */
-import { calculateJwkThumbprint, exportJWK, generateKeyPair } from 'jose'
-import { utf8 } from '../bytes.ts'
+import { calculateJwkThumbprint, exportJWK, generateKeyPair, type JWK } from 'jose'
+import { fromBase64url, toBase64url, utf8 } from '../bytes.ts'
 import { ok, type Result, refuse } from '../result.ts'
 import {
   type P256Half,
@@ -17,8 +17,8 @@ import {
 import type { MasterSecret } from './master-secret.ts'
 import { openBox, sealBox } from './sealed-box.ts'
 
-/** What a key may sign: tokens for services, or what is pushed to phones. Never both. */
-export type KeyPurpose = 'token' | 'push'
+/** What a key may sign: tokens for services, what is pushed to phones, or Service VDS. Never two of them. */
+export type KeyPurpose = 'token' | 'push' | 'service'
 
 export type KeyStatus = 'active' | 'retired'
 
@@ -34,6 +34,7 @@ export const KEY_KINDS: readonly KeyKind[] = [
   // For the services that can't verify anything else (1-architecture decision 11).
   { purpose: 'token', alg: 'RS256' },
   { purpose: 'push', alg: 'ES256' },
+  { purpose: 'service', alg: 'ES256' },
 ]
 
 /** The public half as the JWKS shows it: these members and no others. */
@@ -41,7 +42,7 @@ export type PublicJwk = (P256Half | RsaHalf) & { readonly kid: string; readonly 
 
 /** A key as it is stored; nothing in here is trusted before `openSigningKey` has looked at it. */
 export interface StoredKey {
-  /** RFC 7638 thumbprint of the public half. */
+  /** Of the public half, see `kidOf`. */
   readonly kid: string
   readonly purpose: KeyPurpose
   readonly alg: string
@@ -88,7 +89,7 @@ export async function makeSigningKey(
   const pair = await generateKeyPair(alg, { extractable: true, modulusLength: RSA_BITS })
   const privateJwk = await exportJWK(pair.privateKey)
   const publicJwk = await exportJWK(pair.publicKey)
-  const kid = await calculateJwkThumbprint(publicJwk)
+  const kid = await kidOf(purpose, publicJwk)
   return {
     kid,
     purpose,
@@ -98,6 +99,16 @@ export async function makeSigningKey(
     wrappedPrivateKey: await wrapPrivateJwk(master, purpose, kid, privateJwk, random12),
     createdAt: now,
   }
+}
+
+/** How many bytes name a service-seal key in a Service VDS (3-seal section 2.1). */
+const SERVICE_KID_BYTES = 8
+
+/** The name of a public key: its RFC 7638 thumbprint, of which a Service VDS has room for the first eight bytes only. */
+async function kidOf(purpose: KeyPurpose, publicJwk: JWK): Promise<string> {
+  const thumbprint = await calculateJwkThumbprint(publicJwk)
+  if (purpose !== 'service') return thumbprint
+  return toBase64url((fromBase64url(thumbprint) ?? new Uint8Array()).slice(0, SERVICE_KID_BYTES))
 }
 
 /** The sealed box of a private JWK; it opens only for this `kid` and `purpose`. */
@@ -131,7 +142,7 @@ export async function openSigningKey(
   const half = publicHalf(alg, parseJson(stored.publicJwk))
   if (secret === undefined || half === undefined) return refuse(otherKey)
 
-  if ((await calculateJwkThumbprint({ ...half })) !== kid) return refuse('kid_mismatch')
+  if ((await kidOf(purpose, { ...half })) !== kid) return refuse('kid_mismatch')
 
   const keys = await importHalves(half, secret)
   if (keys === undefined) return refuse(otherKey)

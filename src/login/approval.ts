@@ -22,7 +22,7 @@ export async function signerOf(
   standing: Standing,
   now: number,
 ): Promise<Signer> {
-  const { enrollment, sealRevoked, disabledServices } = standing
+  const { enrollment, sealRevoked, disabledServices, withdrawnVds, trustedServices } = standing
   const expired = enrollment !== undefined && now > enrollment.expiresAt
   return {
     tokenId,
@@ -31,6 +31,8 @@ export async function signerOf(
     enrollment: enrollment?.status ?? 'absent',
     seal: sealRevoked ? 'invalid_vds' : expired ? 'vds_expired' : 'stands',
     disabledServices,
+    withdrawnVds,
+    trustedServices,
   }
 }
 

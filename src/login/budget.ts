@@ -77,8 +77,10 @@ export function start(
 ): { readonly book: Book; readonly push: boolean } {
   const tidied = tidy(book, now)
   // An entry of the login itself is that of its last attempt, which this one closes.
-  const open = tidied.open.filter(
-    ({ sessionId }) => !ended.includes(sessionId) && sessionId !== login.sessionId,
+  const others = tidied.open.filter(({ sessionId }) => sessionId !== login.sessionId)
+  // What has ended was heard all the same: its "not me" may still come.
+  const open = others.map((other) =>
+    ended.includes(other.sessionId) ? { ...other, pushed: false, cancelled: true } : other,
   )
   const recent = tidied.pushes.filter((at) => now - at < 10 * MINUTE && at >= tidied.succeededAt)
   const push =

@@ -6,7 +6,8 @@ import type { Session } from './session.ts'
 
 /** How the inbox is told of `session`; `undefined` for an expiry, whose time it knows itself. */
 export function endOf(session: Session): LoginEnd | undefined {
-  if (session.state === 'approved') return 'approved'
+  // A registration is no login: it neither gives the person's pushes back nor lifts quiet mode.
+  if (session.state === 'approved') return session.asked.purpose === 'login' ? 'approved' : 'ended'
   if (session.state !== 'rejected') return undefined
   const { rejection } = session
   if (rejection === 'declined' || rejection === 'not_me' || rejection === 'cancelled') {
@@ -29,8 +30,9 @@ export async function endedEvent(session: Session): Promise<LoginEnded> {
     outcome: state === 'approved' || state === 'rejected' ? state : 'expired',
     reason: session.rejection,
     door: session.asked.door,
+    purpose: session.asked.purpose,
     service: session.asked.service.id,
-    tokenId: session.addressee.tokenId,
+    ...(session.addressee === null ? {} : { tokenId: session.addressee.tokenId }),
     device: session.device,
     scopes: session.grantedScopes,
     startedAt,

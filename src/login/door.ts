@@ -26,6 +26,8 @@ export interface Asked {
   /** What the door needs again when it makes its result; opaque to login/, and stored as JSON. */
   readonly doorState: DoorState
   readonly service: AskingService
+  /** The `cti` of the Service VDS by which the service asked; `null`: by none. */
+  readonly vds: string | null
   /** The origin that the approval names. */
   readonly origin: string
   /** The registered address where a hosted login ends; `null` where the service draws its own page. */
@@ -34,6 +36,10 @@ export interface Asked {
   readonly socketOrigins: readonly string[]
   /** Who began: an authenticated back end, or a page that counts as anonymous: a service's, or one of our own. */
   readonly begunBy: 'back-end' | 'page'
+  /** `register`: a phone is only to say that it trusts the service. */
+  readonly purpose: 'login' | 'register'
+  /** Whether only who trusts the service may log in. */
+  readonly trustRequired: boolean
   readonly scopes: readonly AtomicScope[]
   readonly requiredScopes: readonly AtomicScope[]
   readonly minTrustLevel: 1 | 2 | 3

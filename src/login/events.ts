@@ -4,6 +4,7 @@ import type { Session } from './session.ts'
 export type SocketEvent =
   | { readonly type: 'otp_ready'; readonly autoPassword: string; readonly expiresAt: string }
   | { readonly type: 'claimed' }
+  | { readonly type: 'trusted' }
   | { readonly type: 'push_failed' }
   | { readonly type: 'approved'; readonly [member: string]: string }
   | { readonly type: 'rejected'; readonly reason: string }
@@ -25,34 +26,39 @@ export const FRAME_LIMIT = 4096
 
 /**
  * Everything a socket that has just connected must know of `session`: the code again, and how far the login has come.
- * The last event of an ended login is final.
+ * The last event of an ended login is final. `told`: what this socket may learn of an approval.
  */
 export function stateEvents(
   session: Session,
-  code: string,
-  delivery: Readonly<Record<string, string>> | null,
+  code: string | null,
+  told: Readonly<Record<string, string>> | null,
 ): readonly SocketEvent[] {
   switch (session.state) {
     case 'pending':
     case 'claimed': {
-      const events: SocketEvent[] = [
-        {
-          type: 'otp_ready',
-          autoPassword: code,
-          expiresAt: new Date(session.attempt.deadline).toISOString(),
-        },
-      ]
+      const events: SocketEvent[] = code === null ? [] : [otpReady(session, code)]
       if (session.state === 'claimed') events.push({ type: 'claimed' })
       if (session.pushFailed) events.push({ type: 'push_failed' })
       return events
     }
     case 'approved':
-      return delivery === null ? [] : [{ ...delivery, type: 'approved' }]
+      if (session.asked.purpose === 'register') return [{ type: 'trusted' }]
+      return told === null ? [] : [{ ...told, type: 'approved' }]
     case 'rejected':
       return [{ type: 'rejected', reason: rejectionWord(session) }]
     case 'expired':
       return [{ type: 'expired' }]
   }
+}
+
+/** What is told when a phone has opened `session`; a code that is known from that moment only comes along. */
+export function claimEvents(session: Session, newCode: string | null): readonly SocketEvent[] {
+  return [{ type: 'claimed' }, ...(newCode === null ? [] : [otpReady(session, newCode)])]
+}
+
+function otpReady({ attempt }: Session, code: string): SocketEvent {
+  const expiresAt = new Date(attempt.deadline).toISOString()
+  return { type: 'otp_ready', autoPassword: code, expiresAt }
 }
 
 /** The reason as the browser may learn it: "not me" and a revocation are the person's business, not the page's. */

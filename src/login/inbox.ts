@@ -60,6 +60,14 @@ export abstract class PhoneInboxObject extends DurableObject<Env> {
     }
   }
 
+  /** "Not me" about a login whose object is gone; `false` when this person was never told of it. */
+  async report(sessionId: string): Promise<boolean> {
+    const { open } = tidy(this.#load(), this.house.now())
+    const isKnown = open.some((login) => login.sessionId === sessionId)
+    if (isKnown) await this.end(sessionId, 'not_me')
+    return isKnown
+  }
+
   /** The open logins that were typed for this person: what the phone lists when push fails. */
   async pending(): Promise<readonly { readonly sessionId: string; readonly deadline: number }[]> {
     const now = this.house.now()

@@ -6,12 +6,14 @@ import type { MasterSecret } from '../keys/master-secret.ts'
 import { openBox, sealBox } from '../keys/sealed-box.ts'
 import { ok, type Result, refuse } from '../result.ts'
 import type { LoginEnd } from './budget.ts'
+import { makeCompletion } from './completion.ts'
 import { endedEvent, endOf } from './conclusion.ts'
 import type { Asked, DoorResult, Doors, Granted, Onward, RejectionReason } from './door.ts'
-import { CLOSE, FRAME_LIMIT, type SocketEvent, stateEvents } from './events.ts'
-import { browserHashOf } from './hosted/browser.ts'
+import { CLOSE, claimEvents, FRAME_LIMIT, type SocketEvent, stateEvents } from './events.ts'
+import { browserHashOf, knownPeople, personMark } from './hosted/browser.ts'
 import type { PhoneInboxObject } from './inbox.ts'
 import { deriveCode } from './otp.ts'
+import { judgeProof } from './scan-proof.ts'
 import {
   type Addressee,
   type Approval,
@@ -24,6 +26,7 @@ import {
   type Denial,
   deny,
   endedForGood,
+  endReported,
   type Fault,
   type Hosted,
   isOpen,
@@ -32,15 +35,18 @@ import {
   judgeApproval,
   judgeContinue,
   judgeRedemption,
+  mustAskWho,
   nextAttempt,
   nextLook,
   open,
   openApproved,
+  register,
   reject,
   type Session,
   type Signer,
   type Started,
   settle,
+  type Via,
 } from './session.ts'
 import { close, closedSocket } from './socket.ts'
 
@@ -67,8 +73,41 @@ export interface Claimed {
   readonly expiresAt: number
 }
 
+/** How a phone says that it came by a login, with the proof from the QR or the link. */
+export interface ClaimedWay {
+  readonly via: Via
+  readonly proof?: string | undefined
+}
+
+/** By what a browser may know the person who approved. */
+export interface Recognition {
+  /** Of everybody who has signed in here, see `personMark`. */
+  readonly marks: readonly string[]
+  /** Whether who sits there has just said that it is he. */
+  readonly confirmed: boolean
+}
+
+/** What becomes of a completion code. */
+export type Completed =
+  | {
+      readonly act: 'onward'
+      readonly onward: Onward
+      readonly tokenId: string | null
+      readonly asked: Asked
+    }
+  /** Not by the browser that began, or not with the right code. */
+  | { readonly act: 'foreign' }
+  | { readonly act: 'completed' }
+  | { readonly act: 'unknown' }
+
+/** What a socket is told of an approval; `null`: nothing. */
+type Told = Readonly<Record<string, string>> | null
+
+/** A result while it waits. `completion`: what the app's window must bring when a link claimed the login. */
+type Waiting = DoorResult & { readonly completion: string | null }
+
 /** The room's version of what is stored, so that two versions of the code that live side by side can tell. */
-const SCHEMA = 2
+const SCHEMA = 3
 /** When storage is emptied at the latest, whatever happens (5-security 309). */
 const LONGEST_LIFE_MS = 14 * 60_000
 const RETRY_MS = 60_000
@@ -93,29 +132,30 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
   #gone = false
   /** What is stored, once it was read or written: nobody else writes here, and a write that fails takes the instance with it. */
   #loaded: Loaded | undefined
-  /** The code of the attempt with this salt, once it was derived. */
-  #code: { readonly salt: string; readonly code: string } | undefined
+  /** The code of the attempt with this salt and for this person, once it was derived. */
+  #code: { readonly salt: string; readonly tokenId: string; readonly code: string } | undefined
 
   /** Begins the login. Called once, on a fresh id. */
-  async create(asked: Asked, addressee: Addressee): Promise<Started> {
+  async create(asked: Asked, addressee: Addressee | null): Promise<Started> {
     return this.#begin(asked, addressee, null)
   }
 
   /** Begins a hosted login with its first attempt, or opens its next one; see `nextAttempt` in session.ts. */
   async attempt(
     asked: Asked,
-    addressee: Addressee,
+    addressee: Addressee | null,
     hosted: Hosted,
-    after: number,
+    { after, hinted }: { readonly after: number; readonly hinted: boolean },
   ): Promise<Result<Started, 'session_resolved' | 'session_not_found' | 'no_more_attempts'>> {
     const loaded = this.#load()
     if (loaded === undefined) {
       if (this.#gone) return refuse('session_resolved')
-      return ok(await this.#begin(asked, addressee, hosted))
+      return ok(await this.#begin(asked, addressee, hosted, hinted))
     }
     const { session: last } = loaded
     if (last.hosted?.browser !== hosted.browser) return refuse('session_not_found')
-    const next = nextAttempt(last, { ...this.#secrets(), addressee, after }, this.house.now())
+    const wanted = { asked, invited: addressee, hinted, after }
+    const next = nextAttempt(last, { ...this.#secrets(), ...wanted }, this.house.now())
     if (!next.ok) return next
     if (next.value === last) return ok({ ...(await this.#startedOf(last)), repeated: true })
     this.#save(loaded, next.value)
@@ -152,26 +192,31 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
    * The browser that began wants to go on; see `judgeContinue` in session.ts. It gets the result once. Whether the grant
    * still stands is asked when its code is redeemed, which is the only thing the code is good for.
    */
-  async continue(browser: string): Promise<Continued> {
+  async continue(browser: string, recognition: Recognition): Promise<Continued> {
     const before = this.#load()
     if (before?.session.hosted?.browser !== browser) return { act: 'unknown' }
     const kept = await this.#openResult(before.session)
     const started = await this.#startedOf(before.session)
+    const recognised = recognition.confirmed || (await isKnown(before.session, recognition.marks))
 
     const loaded = this.#load()
     if (loaded === undefined) return { act: 'unknown' }
     const { session } = loaded
     // Something came in between, like the approval: what was opened above is not the session's any more.
-    if (session.result !== before.session.result) return this.continue(browser)
+    if (session.result !== before.session.result) return this.continue(browser, recognition)
     const now = this.house.now()
-    const proceeding = judgeContinue(session, now)
+    const proceeding = judgeContinue(session, recognised, now)
     switch (proceeding.act) {
       case 'go': {
         const onward = kept?.onward
         if (onward == null) return { act: 'completed' }
         this.#save(loaded, { ...session, continuedAt: now })
-        return { act: 'onward', onward }
+        return { act: 'onward', onward, tokenId: session.addressee?.tokenId ?? null }
       }
+      case 'confirm':
+        return { act: 'confirm', tokenId: session.addressee?.tokenId ?? '' }
+      case 'return':
+        return { act: 'return' }
       case 'refused':
         return this.#refused(session, proceeding.reason)
       case 'wait':
@@ -185,6 +230,44 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
       case 'over':
         return { act: 'unknown' }
     }
+  }
+
+  /**
+   * The window that the app opened brings `completion`: the result of a login that a link claimed goes to the browser that
+   * began, and to nobody who only sent the link (2-protocol section 4, 5-security 358). `isMe` is `false` when who sits
+   * there says that somebody else has approved: then the grant is thrown away.
+   */
+  async complete(browser: string, completion: string, isMe: boolean): Promise<Completed> {
+    const before = this.#load()
+    if (before === undefined) return { act: 'unknown' }
+    const kept = await this.#openResult(before.session)
+
+    const loaded = this.#load()
+    if (loaded === undefined) return { act: 'unknown' }
+    const { session } = loaded
+    const now = this.house.now()
+    const isOwn = session.hosted?.browser === browser
+    // It gave the grant up, or its service has fetched it: the browser that began may know that.
+    if (isOwn && session.state === 'approved' && session.result === null) {
+      return { act: 'completed' }
+    }
+    const isMeant =
+      isOwn &&
+      session.result === before.session.result &&
+      kept?.completion != null &&
+      equalText(kept.completion, completion)
+    if (!isMeant) return { act: 'foreign' }
+    if (isOver(session, now)) return { act: 'unknown' }
+    const { continuedAt, addressee, asked } = session
+    if (continuedAt !== null || kept.onward === null || addressee === null) {
+      return { act: 'completed' }
+    }
+    if (!isMe) {
+      const abandoned = await this.abandon(browser)
+      return abandoned.act === 'onward' ? { ...abandoned, asked } : { act: 'completed' }
+    }
+    this.#save(loaded, { ...session, continuedAt: now })
+    return { act: 'onward', onward: kept.onward, tokenId: addressee.tokenId, asked }
   }
 
   /** The browser that began gives up; see `abandon` in session.ts. */
@@ -203,20 +286,36 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
   }
 
   /** A phone opens the login; see `claim` in session.ts. */
-  async claim(signer: Signer): Promise<Result<Claimed, Fault>> {
+  async claim(signer: Signer, { via, proof }: ClaimedWay): Promise<Result<Claimed, Fault>> {
     const before = this.#load()
     if (before === undefined) return refuse('session_not_found')
-    const code = await this.#codeOf(before.session)
+    const { attempt: judged, sessionId } = before.session
+    // Only for who has signed: a proof of long ago is looked for among many.
+    const worth =
+      via === 'push' || !signer.signed
+        ? null
+        : await judgeProof(
+            this.house.master,
+            { sessionId, attempt: judged.number },
+            via,
+            proof ?? null,
+            this.house.now(),
+          )
+    const code = await this.#codeFor(before.session, signer.tokenId)
 
     const loaded = this.#load()
     if (loaded === undefined) return refuse('session_not_found')
-    const claimed = claim(loaded.session, signer, this.house.now())
+    // Another attempt has begun in between: what was judged and derived above is not its own.
+    if (loaded.session.attempt.number !== judged.number) return this.claim(signer, { via, proof })
+    const claimed = claim(loaded.session, signer, { via, proof: worth }, this.house.now())
     if (!claimed.ok) return claimed
     const session = claimed.value
-    if (session !== loaded.session) {
-      this.#save(loaded, session)
-      this.#send([{ type: 'claimed' }])
-    }
+    const isNamed = loaded.session.addressee?.tokenId === signer.tokenId
+    const isFirst = session.state !== loaded.session.state
+    if (session !== loaded.session) this.#save(loaded, session)
+    if (isFirst) this.#send(claimEvents(session, isNamed ? null : code))
+    // Who was named is in his inbox from the start; who scanned gets in there now, so that a revocation finds the login.
+    if (session.attempt.invited?.tokenId !== signer.tokenId) await this.#enterInbox(session)
     const { asked, attempt, startedAt } = session
     return ok({
       asked,
@@ -231,11 +330,15 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
    * A phone approves; see `judgeApproval` in session.ts. `granted` is what the seal gives for the granted scopes, `null`
    * when the seal gives nothing.
    */
-  async approve(approval: Approval, granted: Granted | null): Promise<Result<null, Fault>> {
+  async approve(
+    approval: Approval,
+    granted: Granted | null,
+  ): Promise<Result<{ readonly completion: string | null }, Fault>> {
     const before = this.#load()
     if (before === undefined) return refuse('session_not_found')
     const code = await this.#codeOf(before.session)
-    const codeIsRight = equalText(code, approval.otp)
+    const codeIsRight = code !== null && equalText(code, approval.otp)
+    const kept = await this.#openResult(before.session)
     const first = judgeApproval(before.session, approval, codeIsRight, this.house.now())
     const prepared =
       first.act === 'approve' && granted !== null
@@ -244,11 +347,17 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
 
     const loaded = this.#load()
     if (loaded === undefined) return refuse('session_not_found')
+    // It came by the link meanwhile: what was prepared above has no completion code.
+    if (loaded.session.via !== before.session.via) return this.approve(approval, granted)
     const now = this.house.now()
     const judgement = judgeApproval(loaded.session, approval, codeIsRight, now)
+    // An identical approval was decided in between: what it got is what this one gets.
+    if (judgement.act === 'repeat' && loaded.session.result !== before.session.result) {
+      return this.approve(approval, granted)
+    }
     switch (judgement.act) {
       case 'repeat':
-        return ok(null)
+        return ok({ completion: kept?.completion ?? null })
       case 'refuse':
         return refuse(judgement.fault)
       case 'count_wrong_code': {
@@ -267,10 +376,23 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
         if (prepared === undefined) return refuse('invalid_vds')
         const approved = approve(loaded.session, approval, prepared.sealed, now)
         this.#save(loaded, approved)
-        this.#conclude(approved, prepared.result.delivery)
-        return ok(null)
+        this.#conclude(approved, prepared.told)
+        return ok({ completion: prepared.result.completion })
       }
     }
+  }
+
+  /** A phone answers to a registration; see `register` in session.ts. D1 knows already that its person trusts the service. */
+  async register(signer: Signer, serviceId: string): Promise<Result<null, Fault>> {
+    const loaded = this.#load()
+    if (loaded?.session.asked.service.id !== serviceId) return refuse('session_not_found')
+    const registered = register(loaded.session, signer, this.house.now())
+    if (!registered.ok) return registered
+    if (registered.value !== loaded.session) {
+      this.#save(loaded, registered.value)
+      this.#conclude(registered.value, null)
+    }
+    return ok(null)
   }
 
   /** A phone declines; see `deny` in session.ts. Answers only when "not me" has taken effect in the person's inbox. */
@@ -283,6 +405,14 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
       this.#conclude(denied.value, null)
     }
     const report = denied.ok ? denial.reason === 'not_me' : isReport(loaded.session, denial)
+    const reported =
+      report && !denied.ok
+        ? endReported(loaded.session, denial.signer, this.house.now())
+        : undefined
+    if (reported !== undefined) {
+      this.#save(loaded, reported)
+      this.#conclude(reported, null)
+    }
     if (report) await this.#tellInbox(denial.signer.tokenId, 'not_me')
     return denied.ok || report ? ok(null) : denied
   }
@@ -333,6 +463,11 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
     this.#send([{ type: 'push_failed' }])
   }
 
+  /** The id of the service that asks. */
+  async askingService(): Promise<string | null> {
+    return this.#load()?.session.asked.service.id ?? null
+  }
+
   /** Whether the phone may still answer. */
   async isOpen(): Promise<boolean> {
     const loaded = this.#load()
@@ -347,24 +482,27 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
       return closedSocket(request, CLOSE.badToken, 'not the page that began')
     }
     // A result that waits is asked about again like a code that is redeemed: the person or the service may be gone.
-    if (before.session.state === 'approved' && !(await this.house.stillStands(before.session))) {
+    if (mayWait(before.session) && !(await this.house.stillStands(before.session))) {
       return closedSocket(request, CLOSE.noSuchSession, 'no such session')
     }
-    const code = await this.#codeOf(before.session)
+    const marks = knownPeople(request.headers.get('Cookie'))
+    let code = await this.#codeOf(before.session)
     let kept = await this.#openResult(before.session)
+    let told = await toldOf(before.session, kept, marks)
 
     let loaded = this.#load()
-    // An approval that came in between has told the sockets there were, and this one was not yet among them.
-    while (loaded !== undefined && loaded.session.result !== before.session.result) {
+    // What came in between has told the sockets there were, and this one was not yet among them.
+    while (loaded !== undefined && loaded.version !== before.version) {
       before = loaded
+      code = await this.#codeOf(before.session)
       kept = await this.#openResult(before.session)
+      told = await toldOf(before.session, kept, marks)
       loaded = this.#load()
     }
     if (loaded === undefined) return closedSocket(request, CLOSE.noSuchSession, 'no such session')
     const session = settle(loaded.session, this.house.now())
-    const delivery = kept?.delivery ?? null
     // A result that the back end has fetched is gone, and the login with it.
-    const redeemed = session.state === 'approved' && delivery === null
+    const redeemed = mayWait(session) && kept === undefined
     if (redeemed || isOver(session, this.house.now())) {
       return closedSocket(request, CLOSE.noSuchSession, 'no such session')
     }
@@ -372,7 +510,8 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
     const { 0: client, 1: server } = new WebSocketPair()
     this.ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair('ping', 'pong'))
     this.ctx.acceptWebSocket(server)
-    for (const event of stateEvents(session, code, delivery)) server.send(JSON.stringify(event))
+    server.serializeAttachment(marks)
+    for (const event of stateEvents(session, code, told)) server.send(JSON.stringify(event))
     if (session.endedAt !== null) close(server, CLOSE.resolved, 'resolved')
     return new Response(null, {
       status: 101,
@@ -423,18 +562,26 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
 
   /** What is stored as version `version`; read from its text, so that it is the same before and after an eviction. */
   #remember(version: number, stored: string): Loaded {
-    // What schema 1 didn't have yet: its logins were all drawn by their services.
+    const read = JSON.parse(stored)
+    // What schemas 1 and 2 didn't have yet: their logins were all drawn by their services, or all by number.
     const session: Session = {
-      ...{ hosted: null, continuedAt: null, earlier: [] },
-      ...JSON.parse(stored),
+      ...{ hosted: null, continuedAt: null, earlier: [], via: null },
+      ...read,
+      asked: { purpose: 'login', trustRequired: false, vds: null, ...read.asked },
+      attempt: { invited: read.addressee, hinted: false, ...read.attempt },
     }
     this.#loaded = { version, session }
     return this.#loaded
   }
 
-  async #begin(asked: Asked, addressee: Addressee, hosted: Hosted | null): Promise<Started> {
+  async #begin(
+    asked: Asked,
+    addressee: Addressee | null,
+    hosted: Hosted | null,
+    hinted = false,
+  ): Promise<Started> {
     const fixed = { sessionId: sessionIdOf(this.ctx.id), asked, addressee, hosted }
-    const session = open(fixed, this.#secrets(), this.house.now())
+    const session = open(fixed, this.#secrets(), this.house.now(), hinted)
     this.#create(session)
     await this.ctx.storage.setAlarm(nextLook(session))
     return this.#startedOf(session)
@@ -458,7 +605,7 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
 
   #refused({ asked }: Session, reason: RejectionReason): Continued {
     const onward = this.house.doors[asked.door].refuse(asked, reason)
-    return onward === null ? { act: 'completed' } : { act: 'onward', onward }
+    return onward === null ? { act: 'completed' } : { act: 'onward', onward, tokenId: null }
   }
 
   #create(session: Session): void {
@@ -502,21 +649,21 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
     await this.ctx.storage.deleteAll()
   }
 
-  async #codeOf(session: Session): Promise<string> {
-    const { attempt, addressee, asked, sessionId } = session
-    if (this.#code?.salt === attempt.salt) return this.#code.code
+  /** The code for whom the login is addressed to, `null` while that is nobody. */
+  #codeOf(session: Session): Promise<string | null> {
+    const { addressee } = session
+    return addressee === null ? Promise.resolve(null) : this.#codeFor(session, addressee.tokenId)
+  }
+
+  async #codeFor({ attempt, asked, sessionId }: Session, tokenId: string): Promise<string> {
+    const known = this.#code
+    if (known?.salt === attempt.salt && known.tokenId === tokenId) return known.code
     const salt = fromBase64url(attempt.salt)
     if (salt === undefined) throw new Error('the salt is not base64url')
-    const code = await deriveCode(
-      await deriveKey(this.house.master, 'otp', attempt.secretVersion),
-      {
-        salt,
-        tokenId: addressee.tokenId,
-        serviceId: asked.service.id,
-        sessionId,
-      },
-    )
-    this.#code = { salt: attempt.salt, code }
+    const key = await deriveKey(this.house.master, 'otp', attempt.secretVersion)
+    const serviceId = asked.service.id
+    const code = await deriveCode(key, { salt, tokenId, serviceId, sessionId })
+    this.#code = { salt: attempt.salt, tokenId, code }
     return code
   }
 
@@ -524,11 +671,25 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
     session: Session,
     granted: Granted,
   ): Promise<{
-    readonly result: DoorResult
+    readonly result: Waiting
+    readonly told: Told
     readonly sealed: Pick<Session, 'result' | 'codeHash' | 'enrollmentId'>
   }> {
     const { doors, master, random } = this.house
-    const result = await doors[session.asked.door].finish(session.asked, granted, session.sessionId)
+    const made = await doors[session.asked.door].finish(session.asked, granted, session.sessionId)
+    const { hosted, via, sessionId } = session
+    const { service, origin } = session.asked
+    const { tokenId } = granted
+    const completion =
+      hosted === null || via !== 'link'
+        ? null
+        : await makeCompletion(
+            master,
+            sessionId,
+            { browser: hosted.browser, tokenId, service: service.name, origin },
+            random(28),
+          )
+    const result: Waiting = { ...made, completion }
     const sealed = await sealBox(
       master,
       'session',
@@ -539,13 +700,16 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
     const code = result.redeemable?.code
     const codeHash = code === undefined ? null : toBase64url(await sha256(code))
     const { enrollmentId } = granted
-    return { result, sealed: { result: sealed, codeHash, enrollmentId } }
+    const marks = this.ctx.getWebSockets().flatMap((socket) => socket.deserializeAttachment() ?? [])
+    const told = await toldOf(session, result, marks)
+    return { result, told, sealed: { result: sealed, codeHash, enrollmentId } }
   }
 
-  async #openResult(session: Session): Promise<DoorResult | undefined> {
+  async #openResult(session: Session): Promise<Waiting | undefined> {
     if (session.result === null) return undefined
     const opened = await openBox(this.house.master, 'session', session.result, session.sessionId)
-    return opened && JSON.parse(new TextDecoder().decode(opened))
+    // What a version of before kept has no completion code.
+    return opened && { completion: null, ...JSON.parse(new TextDecoder().decode(opened)) }
   }
 
   async #mayConnect({ asked, hosted }: Session, headers: Headers): Promise<boolean> {
@@ -560,13 +724,17 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
   }
 
   /** Everything that follows from a final transition: the browsers, the person's inbox, the audit. */
-  #conclude(session: Session, delivery: Readonly<Record<string, string>> | null): void {
-    this.#send(stateEvents(session, '', delivery))
+  #conclude(session: Session, told: Told): void {
+    this.#send(stateEvents(session, null, told))
     for (const socket of this.ctx.getWebSockets()) close(socket, CLOSE.resolved, 'resolved')
     const how = endOf(session)
     // "Not me" is awaited by its caller; an expiry needs no word, the inbox knows the deadline.
-    if (how !== undefined && how !== 'not_me') {
-      this.ctx.waitUntil(this.#tellInbox(session.addressee.tokenId, how))
+    for (const tokenId of how === undefined ? [] : peopleOf(session)) {
+      // What another phone decided is no word of who was named: it neither gives his pushes back nor lets the next one ring.
+      const said = tokenId === session.addressee?.tokenId ? how : 'cancelled'
+      if (said !== undefined && said !== 'not_me') {
+        this.ctx.waitUntil(this.#tellInbox(tokenId, said))
+      }
     }
     // The next look replaces the one at the deadline, which would find nothing to do: every alarm is a request. A result
     // that waits for its back end takes the alarm along when it is fetched, long before the deadline as a rule.
@@ -584,6 +752,13 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
     // Swept meanwhile: nothing is left to look after.
     if (this.#gone) return
     await this.ctx.storage.setAlarm(stored ? nextLook(session) : this.house.now() + RETRY_MS + 1)
+  }
+
+  async #enterInbox({ asked, addressee, attempt, sessionId }: Session): Promise<void> {
+    if (addressee === null) return
+    const { begunBy } = asked
+    const inbox = await this.house.inboxOf(addressee.tokenId)
+    await inbox.start({ sessionId, deadline: attempt.deadline, begunBy, pushable: false })
   }
 
   async #tellInbox(tokenId: string, how: LoginEnd): Promise<void> {
@@ -628,6 +803,37 @@ export abstract class LoginSessionObject extends DurableObject<Env> {
       }
     }
   }
+}
+
+/** Whether a result of `session` may be waiting: a registration has none. */
+function mayWait({ state, asked }: Session): boolean {
+  return state === 'approved' && asked.purpose === 'login'
+}
+
+/** Whose inboxes have the attempt in front of us: who was named, and who claimed it. */
+function peopleOf({ attempt, addressee }: Session): readonly string[] {
+  const people = [attempt.invited, addressee].filter((person) => person !== null)
+  return [...new Set(people.map(({ tokenId }) => tokenId))]
+}
+
+/**
+ * What the page of a browser that knows the people of `marks` is told of the approval whose result is `kept`. Whom it
+ * doesn't know it is to ask about, before it goes on (5-security 360). After a link no socket learns anything: the browser
+ * that began may not be the person's (358).
+ */
+async function toldOf(
+  session: Session,
+  kept: Waiting | undefined,
+  marks: readonly string[],
+): Promise<Told> {
+  if (kept === undefined || kept.completion !== null) return null
+  if (!mustAskWho(session) || (await isKnown(session, marks))) return kept.delivery
+  return { ...kept.delivery, confirm: session.addressee?.tokenId.slice(-4) ?? '' }
+}
+
+async function isKnown({ hosted, addressee }: Session, marks: readonly string[]): Promise<boolean> {
+  if (hosted === null || addressee === null) return false
+  return marks.includes(await personMark(hosted.browser, addressee.tokenId))
 }
 
 /** The public name of the object `id`. */

@@ -9,6 +9,7 @@
 import { isSubset } from '../disclosure/scopes.ts'
 import { ok, type Result, refuse } from '../result.ts'
 import type { Asked, Onward, RejectionReason } from './door.ts'
+import type { ProofVerdict } from './scan-proof.ts'
 
 /** How long a code is good for: from the start, and again from the claim. */
 export const ATTEMPT_MS = 60_000
@@ -25,9 +26,25 @@ export const ATTEMPTS = 11
 
 export type State = 'pending' | 'claimed' | 'approved' | 'rejected' | 'expired'
 
+/**
+ * How a phone came by a login (2-protocol section 2): it was rung or asked for it, it scanned the browser's QR, or a link in
+ * the browser on the same device opened it.
+ */
+export type Via = 'push' | 'camera' | 'link'
+
+/** How a claim says its phone came by the login, and what the proof is worth that it brought: `null` where none is needed. */
+export interface Way {
+  readonly via: Via
+  readonly proof: ProofVerdict | null
+}
+
 /** One try at a login with its own nonce, code and deadline. */
 export interface Attempt {
   readonly number: number
+  /** Whom it was begun for; `null`: whoever scans it. */
+  readonly invited: Addressee | null
+  /** Whether the number stood in the page already: then who sits there hasn't said it. */
+  readonly hinted: boolean
   readonly nonce: string
   /** Salt of the code, base64url of 16 bytes, and the version of the master secret it goes with. */
   readonly salt: string
@@ -57,7 +74,10 @@ export interface Session {
   /** `null` where the service draws its own page. */
   readonly hosted: Hosted | null
   readonly asked: Asked
-  readonly addressee: Addressee
+  /** Whom it was begun for, and from the claim on who claimed it; `null` while nobody has scanned it yet. */
+  readonly addressee: Addressee | null
+  /** How the phone that claimed it came by it; `null` until then. */
+  readonly via: Via | null
   readonly attempt: Attempt
   /** Whom closed attempts were addressed to: a "not me" about one of them still counts. */
   readonly earlier: readonly (Addressee & { readonly nonce: string })[]
@@ -82,6 +102,9 @@ export interface Session {
 export type Fault =
   | 'session_not_found'
   | 'session_resolved'
+  | 'already_claimed'
+  | 'qr_expired'
+  | 'trust_required'
   | 'invalid_statement'
   | 'invalid_otp'
   | 'token_revoked'
@@ -104,6 +127,10 @@ export interface Signer {
   readonly seal: 'stands' | 'invalid_vds' | 'vds_expired'
   /** Services that are switched off now. */
   readonly disabledServices: readonly string[]
+  /** Service VDS that were withdrawn of late, by `cti`. */
+  readonly withdrawnVds: readonly string[]
+  /** Services that this person has said to trust. */
+  readonly trustedServices: readonly string[]
 }
 
 /** What the caller is told of an attempt that is open. */
@@ -112,8 +139,8 @@ export interface Started {
   readonly attempt: number
   readonly expiresAt: number
   readonly nonce: string
-  /** The code; whoever passes it on must be entitled to it. */
-  readonly code: string
+  /** The code; whoever passes it on must be entitled to it. `null` while nobody has scanned the login. */
+  readonly code: string | null
   /** Whether the attempt was open already, so that nobody need be told of it again. */
   readonly repeated: boolean
 }
@@ -121,8 +148,12 @@ export interface Started {
 /** What the browser that began a hosted login is to see. */
 export type Continued =
   /** The result, or the way back without one. */
-  | { readonly act: 'onward'; readonly onward: Onward }
+  | { readonly act: 'onward'; readonly onward: Onward; readonly tokenId: string | null }
   | { readonly act: 'wait'; readonly started: Started }
+  /** A phone approved by the QR whose person this browser doesn't know: who looks at it must say that it is he. */
+  | { readonly act: 'confirm'; readonly tokenId: string }
+  /** A phone approved by the link: what the app opens goes on, and nothing else. */
+  | { readonly act: 'return' }
   /** The attempt ran out; another may follow `after` it. */
   | { readonly act: 'again'; readonly after: number; readonly failed: boolean }
   | { readonly act: 'completed' }
@@ -137,11 +168,12 @@ export function open(
   fixed: Pick<Session, 'sessionId' | 'asked' | 'addressee' | 'hosted'>,
   secrets: AttemptSecrets,
   now: number,
+  hinted = false,
 ): Session {
   return {
     ...fixed,
     startedAt: now,
-    attempt: attemptOf(1, secrets, now),
+    attempt: attemptOf(1, secrets, { invited: fixed.addressee, hinted }, now),
     earlier: [],
     ...UNDECIDED,
   }
@@ -149,6 +181,7 @@ export function open(
 
 const UNDECIDED = {
   state: 'pending',
+  via: null,
   claimedAt: null,
   endedAt: null,
   continuedAt: null,
@@ -162,9 +195,16 @@ const UNDECIDED = {
   pushFailed: false,
 } as const satisfies Partial<Session>
 
-function attemptOf(number: number, secrets: AttemptSecrets, now: number): Attempt {
+function attemptOf(
+  number: number,
+  secrets: AttemptSecrets,
+  { invited, hinted }: Pick<Attempt, 'invited' | 'hinted'>,
+  now: number,
+): Attempt {
   return {
     number,
+    invited,
+    hinted,
     ...secrets,
     deadline: now + ATTEMPT_MS,
     latestDeadline: now + LONGEST_ATTEMPT_MS,
@@ -175,26 +215,29 @@ function attemptOf(number: number, secrets: AttemptSecrets, now: number): Attemp
 /**
  * The next attempt of a hosted login: another number was typed, or its person asks for a new code. It closes the last one
  * (5-security 357). `after` is the attempt that the page in front of the person shows; a form that was sent twice comes
- * from an older page, and gets what the first one got.
+ * from an older page, and gets what the first one got. `asked` may demand more care than it did at first.
  */
 export function nextAttempt(
   session: Session,
-  next: AttemptSecrets & { readonly addressee: Addressee; readonly after: number },
+  next: AttemptSecrets &
+    Pick<Attempt, 'invited' | 'hinted'> &
+    Pick<Session, 'asked'> & { readonly after: number },
   now: number,
 ): Result<Session, 'session_resolved' | 'session_not_found' | 'no_more_attempts'> {
-  const { addressee, after, ...secrets } = next
+  const { asked, invited, hinted, after, ...secrets } = next
   const settled = settle(session, now)
   if (settled.state === 'approved' || isDeclined(settled)) return refuse('session_resolved')
-  const samePerson = addressee.tokenId === session.addressee.tokenId
+  const samePerson = invited?.tokenId === session.attempt.invited?.tokenId
   if (isOpen(session, now) && samePerson && after < session.attempt.number) return ok(session)
   if (now >= requestEnd(session)) return refuse('session_not_found')
   if (session.attempt.number >= ATTEMPTS) return refuse('no_more_attempts')
   return ok({
     ...session,
     ...UNDECIDED,
-    addressee,
-    attempt: attemptOf(session.attempt.number + 1, secrets, now),
-    earlier: [...session.earlier, { ...session.addressee, nonce: session.attempt.nonce }],
+    asked,
+    addressee: invited,
+    attempt: attemptOf(session.attempt.number + 1, secrets, { invited, hinted }, now),
+    earlier: addressed(session),
   })
 }
 
@@ -254,24 +297,74 @@ function openFault(session: Session, now: number): Fault | undefined {
 }
 
 /**
- * A phone opens the login. The same phone may ask again and gets the same; the deadline moves once, at the first claim
- * (5-security 230, 354).
+ * A phone opens the login. The first to do so binds it: the same phone may ask again and gets the same, every other one is
+ * late. A phone that comes by the link at last has come by the link. The deadline moves once, at the first claim (5-security 192, 230, 354).
  */
-export function claim(session: Session, signer: Signer, now: number): Result<Session, Fault> {
+export function claim(
+  session: Session,
+  signer: Signer,
+  way: Way,
+  now: number,
+): Result<Session, Fault> {
   const closed = openFault(session, now)
   if (closed !== undefined) return refuse(closed)
-  if (!signer.signed) return refuse('invalid_statement')
-  if (!isAddressed(session, signer)) return refuse('session_not_found')
+  if (!signer.signed || way.proof === 'forged') return refuse('invalid_statement')
+  const isFirst = session.state === 'pending'
+  const repeats = !isFirst && isAddressed(session, signer) && session.via === way.via
+  if (!repeats) {
+    // Who has no proof of the page must not even learn that there is a login.
+    if (!mayOpen(session, signer, way)) return refuse('session_not_found')
+    if (way.proof === 'expired') return refuse('qr_expired')
+    if (!isFirst && !isAddressed(session, signer)) return refuse('already_claimed')
+  }
   const barred = standingFault(session, signer)
   if (barred !== undefined) return refuse(barred)
   if (signer.seal !== 'stands') return refuse(signer.seal)
-  if (session.state === 'claimed') return ok(session)
+  if (mustTrustFirst(session, signer)) return refuse('trust_required')
+  // The stricter way counts: what a link brought never goes on in a page that may only have sent the link (5-security 358).
+  const isStricter = way.via === 'link' && session.via !== 'link'
+  if (!isFirst) return ok(isStricter ? { ...session, via: 'link' } : session)
   const deadline = Math.min(now + ATTEMPT_MS, session.attempt.latestDeadline)
   return ok({
     ...session,
     state: 'claimed',
+    addressee: { tokenId: signer.tokenId, thumbprint: signer.thumbprint },
+    via: way.via,
     claimedAt: now,
     attempt: { ...session.attempt, deadline },
+  })
+}
+
+/**
+ * Whether this phone may open the login the way it says. Our own pages take whoever scans them; a service that named a person
+ * gets that person or nobody. A link leads back to the browser that began, which only our own pages know.
+ */
+function mayOpen(session: Session, signer: Signer, { via }: Way): boolean {
+  if (session.asked.purpose !== 'login') return false
+  if (via === 'link' && session.hosted === null) return false
+  const { invited } = session.attempt
+  const isNamed = session.hosted === null && invited !== null
+  // Who has scanned finds the login in his list from then on, and needs no proof to come back to it.
+  if (via === 'push') return isOf(invited, signer) || (!isNamed && isAddressed(session, signer))
+  return isNamed ? isOf(invited, signer) : true
+}
+
+/**
+ * A phone answers to the QR of a registration: its person trusts the service from now on, which D1 knows already. The same
+ * answer again is answered as the first.
+ */
+export function register(session: Session, signer: Signer, now: number): Result<Session, Fault> {
+  const { addressee, state, asked } = session
+  if (asked.purpose !== 'register') return refuse('session_not_found')
+  if (state === 'approved' && !isOver(session, now) && isOf(addressee, signer)) return ok(session)
+  const closed = openFault(session, now)
+  if (closed !== undefined) return refuse(closed)
+  if (!signer.signed) return refuse('invalid_statement')
+  const { tokenId, thumbprint } = signer
+  return ok({
+    ...session,
+    ...{ state: 'approved', endedAt: now, device: thumbprint },
+    addressee: { tokenId, thumbprint },
   })
 }
 
@@ -320,6 +413,7 @@ export function judgeApproval(
     const reason = barred === 'service_disabled' ? 'service_disabled' : 'revoked'
     return { act: 'reject', reason, fault: barred }
   }
+  if (mustTrustFirst(session, signer)) return refusal('trust_required')
   if (approval.seal === 'mismatch') return refusal('credential_mismatch')
   if (approval.seal === 'vds_expired') {
     return { act: 'reject', reason: 'revoked', fault: 'vds_expired' }
@@ -415,14 +509,19 @@ export function deny(session: Session, denial: Denial, now: number): Result<Sess
 /**
  * What the browser that began is to see when it wants to continue, or to cancel (5-security 43, 44, 243).
  *   go: the result, once. refused: back to the service without a grant. wait: nobody has decided yet.
+ *   confirm: who sits there has to say that he is who approved. return: the app's own window goes on.
  *   again: the attempt ran out. completed: the result was taken on already. over: all that is forgotten, or should be.
  */
 export type Proceeding =
-  | { readonly act: 'go' | 'wait' | 'again' | 'completed' | 'over' }
+  | { readonly act: 'go' | 'wait' | 'confirm' | 'return' | 'again' | 'completed' | 'over' }
   | { readonly act: 'refused'; readonly reason: RejectionReason }
 
-/** What continuing does at `now`. */
-export function judgeContinue(session: Session, now: number): Proceeding {
+/**
+ * What continuing does at `now`. `recognised`: this browser has signed in as that person before, or who sits there has
+ * just said that it is he (5-security 3.13, 360). What a link claimed goes on in the window that its app opens, because
+ * whoever sent the link would else be signed in as who followed it (5-security 358).
+ */
+export function judgeContinue(session: Session, recognised: boolean, now: number): Proceeding {
   const settled = settle(session, now)
   if (isOver(settled, now)) return { act: 'over' }
   const { state, rejection, continuedAt, result } = settled
@@ -431,13 +530,23 @@ export function judgeContinue(session: Session, now: number): Proceeding {
     case 'claimed':
       return { act: 'wait' }
     case 'approved':
-      return { act: continuedAt !== null || result === null ? 'completed' : 'go' }
+      if (continuedAt !== null || result === null) return { act: 'completed' }
+      if (settled.via === 'link') return { act: 'return' }
+      return { act: mustAskWho(settled) && !recognised ? 'confirm' : 'go' }
     case 'expired':
       return { act: 'again' }
     case 'rejected':
       if (rejection === 'wrong_code') return { act: 'again' }
       return { act: 'refused', reason: rejection ?? 'declined' }
   }
+}
+
+/**
+ * Whether nobody at the browser that began has said who approves: a phone has scanned the page, or the number stood in it
+ * from the start. A browser that doesn't know that person has to ask (5-security 3.13, 360).
+ */
+export function mustAskWho({ hosted, via, attempt }: Session): boolean {
+  return hosted !== null && (via === 'camera' || attempt.hinted)
 }
 
 /**
@@ -456,18 +565,26 @@ export function abandon(session: Session, now: number): Session | undefined {
 /**
  * Whether `denial` is the "not me" of somebody whom an attempt of `session` was addressed to, and who has not decided about
  * it, whatever became of the attempt meanwhile. Whoever begins a login could else take the word from its victim by
- * cancelling it, or by typing another number (5-security 225).
+ * cancelling it, by typing another number, or by answering with a phone of his own (5-security 225).
  */
 export function isReport(session: Session, { signer, nonce, reason }: Denial): boolean {
-  const decided = session.decision !== null && nonce === session.attempt.nonce
-  if (reason !== 'not_me' || !signer.signed || decided || session.state === 'approved') return false
-  const attempts = [...session.earlier, { ...session.addressee, nonce: session.attempt.nonce }]
-  return attempts.some(
-    (attempt) =>
-      attempt.tokenId === signer.tokenId &&
-      attempt.thumbprint === signer.thumbprint &&
-      attempt.nonce === nonce,
-  )
+  if (reason !== 'not_me' || !signer.signed) return false
+  // What another phone has decided takes the word from nobody.
+  const isDecided = session.decision !== null && nonce === session.attempt.nonce
+  if (isAddressed(session, signer) && (isDecided || session.state === 'approved')) return false
+  return addressed(session).some((person) => isOf(person, signer) && person.nonce === nonce)
+}
+
+/**
+ * `session` after a "not me" that `isReport` takes: the attempt that is open now may be for the same person, who has just
+ * said that it isn't his. `undefined` when there is nothing of his to end.
+ */
+export function endReported(session: Session, signer: Signer, now: number): Session | undefined {
+  const isHis = isOf(session.attempt.invited, signer) || isAddressed(session, signer)
+  const isClaimedByOther = session.state === 'claimed' && !isAddressed(session, signer)
+  return isOpen(session, now) && isHis && !isClaimedByOther
+    ? reject(session, 'not_me', null, now)
+    : undefined
 }
 
 /** `session`, ended without a grant. */
@@ -498,11 +615,28 @@ export function judgeRedemption(
 }
 
 function isAddressed({ addressee }: Session, signer: Signer): boolean {
-  return addressee.tokenId === signer.tokenId && addressee.thumbprint === signer.thumbprint
+  return isOf(addressee, signer)
 }
 
-function standingFault(session: Session, signer: Signer): Fault | undefined {
+function isOf(person: Addressee | null, { tokenId, thumbprint }: Signer): boolean {
+  return person?.tokenId === tokenId && person.thumbprint === thumbprint
+}
+
+/** Everybody whom an attempt of `session` has been addressed to, with the nonce of that attempt. */
+function addressed({ earlier, addressee, attempt }: Session): Session['earlier'] {
+  const now = [attempt.invited, addressee].filter((person) => person !== null)
+  return [...earlier, ...now.map((person) => ({ ...person, nonce: attempt.nonce }))]
+}
+
+function standingFault({ asked }: Session, signer: Signer): Fault | undefined {
   if (signer.enrollment !== 'active') return 'token_revoked'
-  if (signer.disabledServices.includes(session.asked.service.id)) return 'service_disabled'
-  return undefined
+  // A login ends with the Service VDS by which it was begun, as with its service (5-security 170).
+  const isWithdrawn = asked.vds !== null && signer.withdrawnVds.includes(asked.vds)
+  const isDisabled = signer.disabledServices.includes(asked.service.id)
+  return isWithdrawn || isDisabled ? 'service_disabled' : undefined
+}
+
+/** Whether the person has to say first that he trusts the service (seed 002, step 2). */
+function mustTrustFirst({ asked }: Session, { trustedServices }: Signer): boolean {
+  return asked.trustRequired && !trustedServices.includes(asked.service.id)
 }

@@ -11,7 +11,7 @@ export interface StartHouse {
   readonly issuer: string
   readonly now: () => number
   readonly signPush: (claims: Readonly<Record<string, unknown>>) => Promise<string>
-  readonly createSession: (asked: Asked, addressee: Addressee) => Promise<Started>
+  readonly createSession: (asked: Asked, addressee: Addressee | null) => Promise<Started>
   readonly registerStart: (tokenId: string, login: NewLogin) => Promise<boolean>
   readonly isChannelDown: () => boolean
   readonly send: (
@@ -33,13 +33,16 @@ export type Afterwards = () => Promise<void>
 /**
  * Begins a login. When this returns, the login and its entry in the inbox are stored; an unknown tokenId costs the same
  * steps. The push, which only an enrolled phone gets, happens in `afterwards`, which the caller runs once its answer is
- * on the way (5-security 3.3).
+ * on the way (5-security 3.3). Without a person nobody is rung: it is for whoever scans it.
  */
 export async function startLogin(
   house: StartHouse,
   asked: Asked,
-  person: Person,
+  person: Person | null,
 ): Promise<{ readonly started: Started; readonly afterwards: Afterwards }> {
+  if (person === null) {
+    return { started: await house.createSession(asked, null), afterwards: async () => {} }
+  }
   const started = await house.createSession(asked, addresseeOf(person))
   return { started, afterwards: await announce(house, asked, person, started) }
 }
@@ -111,7 +114,7 @@ async function messageFor(
   const prompt: Prompt = {
     sessionId,
     nonce,
-    otp: asked.confirmation === 'compare' ? code : undefined,
+    otp: asked.confirmation === 'compare' && code !== null ? code : undefined,
     service: { id: asked.service.id, name: asked.service.name, domain: new URL(asked.origin).host },
     scopes: asked.scopes,
     browser: asked.context.browser,

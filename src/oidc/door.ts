@@ -7,6 +7,7 @@ import { type AtomicScope, isSubset } from '../disclosure/scopes.ts'
 import { type SubjectType, subjectFor } from '../disclosure/subject.ts'
 import { deriveKey, stableVersion } from '../keys/derive.ts'
 import type { MasterSecret } from '../keys/master-secret.ts'
+import { careOf } from '../login/care.ts'
 import type {
   Asked,
   BrowserContext,
@@ -81,6 +82,7 @@ export function askedBy(
     readonly sid: string | null
     readonly context: BrowserContext
     readonly confirmation: Asked['confirmation']
+    readonly trustRequired: boolean
   },
 ): Asked {
   const required = disclosuresIn(service.requiredScopes) ?? []
@@ -115,11 +117,13 @@ export function askedBy(
     returnTo: request.redirectUri,
     socketOrigins: [],
     begunBy: 'page',
+    vds: null,
+    purpose: 'login',
     // A request is in its visitor's hands: what the service always needs, he can't take out of it.
     scopes: scopesAsked(request, service),
     requiredScopes: required,
     minTrustLevel: request.minTrustLevel,
-    confirmation: service.confirmation ?? about.confirmation,
+    ...careOf(service, about),
     context: about.context,
   }
 }

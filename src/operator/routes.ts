@@ -15,7 +15,9 @@ import { only } from '../http/method.ts'
 import { json, problem } from '../http/problem.ts'
 import type { KeyRing } from '../keys/key-ring.ts'
 import { removeKey } from '../keys/store.ts'
+import { ok, type Result, refuse } from '../result.ts'
 import { readRevocationList } from '../seal/revocation-list.ts'
+import { makeServiceVds, readServiceVds, verifyServiceVds } from '../seal/service-vds.ts'
 import {
   acceptRevocationList,
   acceptTrustList,
@@ -24,8 +26,19 @@ import {
 } from '../seal/store.ts'
 import { readTrustList } from '../seal/trust-list.ts'
 import { hashSecret } from '../services/authenticate.ts'
-import { readMetadata, ServiceId, ServiceRegistration } from '../services/service.ts'
-import { findService, putService, rotateSecret } from '../services/store.ts'
+import { readMetadata, type Service, ServiceId, ServiceRegistration } from '../services/service.ts'
+import {
+  findService,
+  findVds,
+  forgetTrust,
+  putService,
+  putVds,
+  rotateSecret,
+  type StoredVds,
+  withdrawVds,
+  withdrawVdsOfKey,
+} from '../services/store.ts'
+import { isUpToDate, vdsContentOf } from '../services/vds.ts'
 import { checkRevocationList, checkTrustList, examine } from './health.ts'
 import { isSchemaCurrent } from './store.ts'
 
@@ -85,6 +98,12 @@ export function operatorRoutes(house: OperatorHouse): Hono {
     .post('/operator/services/:serviceId/secret', (c) => newSecret(house, c))
     .all('/operator/services/:serviceId/secret', only('POST'))
   app
+    .post('/operator/services/:serviceId/vds', (c) => newVds(house, c))
+    .all('/operator/services/:serviceId/vds', only('POST'))
+  app
+    .post('/operator/services/:serviceId/vds/withdraw', (c) => noVds(house, c))
+    .all('/operator/services/:serviceId/vds/withdraw', only('POST'))
+  app
     .post('/operator/keys/:kid/remove', (c) => removeSigningKey(house, c))
     .all('/operator/keys/:kid/remove', only('POST'))
   app
@@ -135,8 +154,14 @@ async function registerService(house: OperatorHouse, c: Context): Promise<Respon
     enabled: body.value.enabled,
     metadata: metadata.value,
   }
+  // Switching a service off must never fail for want of what it would show.
+  const vds = service.enabled
+    ? await nextVds(house, { ...service, ...metadata.value, secretHashes: [] })
+    : ok(null)
+  if (!vds.ok) return problem('invalid_request', { member: vds.reason })
   const [stored] = await db.batch<{ secret_hashes: string }>([
     ...putService(db, service, { hash }, now()),
+    ...(vds.value === null ? [] : putVds(db, vds.value)),
   ])
   house.forgetService(service.serviceId)
   // The row keeps the secrets it had; it holds this one exactly when this request created it.
@@ -178,8 +203,93 @@ async function newSecret(house: OperatorHouse, c: Context): Promise<Response> {
   return json({ serviceId, secret })
 }
 
+/**
+ * The Service VDS that `service` is to have from now on, `null` when the one in force says it all already. A refusal names
+ * the member that doesn't fit into one, `serviceVds` when it is all of them together.
+ */
+async function nextVds(
+  { config, db, keys, now, random }: OperatorHouse,
+  service: Service,
+  anyway = false,
+): Promise<Result<StoredVds | null, string>> {
+  const cti = toBase64url(random(16))
+  const current = await findVds(db, service.serviceId, now())
+  // The newest is the one in force: two of one second would leave that to chance.
+  const issuedAt = Math.max(now(), (current?.issuedAt ?? 0) + 1)
+  const content = vdsContentOf(service, { issuer: config.issuer, now: issuedAt, cti })
+  const read = current === undefined || anyway ? undefined : await readServiceVds(current.text)
+  // One whose key was removed is worth nothing any more, whatever it says.
+  const rule = { issuer: config.issuer, now: now(), keyOf: keys.serviceVdsKey }
+  const stands = read?.ok && (await verifyServiceVds(read.value, rule)).ok
+  if (stands && isUpToDate(read.value.content, content)) return ok(null)
+  const { kid, sign } = await keys.signServiceVds()
+  const made = await makeServiceVds(content, sign, kid)
+  if (!made.ok) return refuse(/^bad_(\w+)$/.exec(made.reason)?.[1] ?? 'serviceVds')
+  const { serviceId, expiresAt } = content
+  const digest = toBase64url(await sha256(made.value))
+  return ok({
+    cti,
+    serviceId,
+    text: made.value,
+    digest,
+    kid: toBase64url(kid),
+    issuedAt,
+    expiresAt,
+  })
+}
+
+const VdsBody = v.strictObject({
+  /** Those that are out may have been put up where they don't belong. */
+  withdrawOthers: v.optional(v.boolean(), false),
+})
+
+/** Issues a new Service VDS, whatever the last one says. */
+async function newVds(house: OperatorHouse, c: Context): Promise<Response> {
+  const { db, now } = house
+  const body = await readJson(c.req.raw, VdsBody)
+  if (!body.ok) return body.reason
+  const service = await findService(db, c.req.param('serviceId') ?? '')
+  if (service === undefined) return problem('not_found')
+  const { serviceId } = service
+  const vds = await nextVds(house, service, true)
+  if (!vds.ok || vds.value === null) return problem('invalid_request')
+  const { cti, text, expiresAt } = vds.value
+  const others = body.value.withdrawOthers ? [withdrawVds(db, serviceId, now(), cti)] : []
+  const [put] = await db.batch([...putVds(db, vds.value), ...others])
+  // Its key was removed as it was signing.
+  if (put?.meta.changes !== 1) return problem('unavailable')
+  await noteChange(house, serviceId, 'vds_issued')
+  return json({ serviceId, serviceVds: text, expiresAt: new Date(expiresAt * 1000).toISOString() })
+}
+
+const WithdrawBody = v.strictObject({})
+
+/** Withdraws every Service VDS of a service: whoever presents one is refused from now on (5-security 170). */
+async function noVds(house: OperatorHouse, c: Context): Promise<Response> {
+  const { db, now } = house
+  const body = await readJson(c.req.raw, WithdrawBody)
+  if (!body.ok) return body.reason
+  const service = await findService(db, c.req.param('serviceId') ?? '')
+  if (service === undefined) return problem('not_found')
+  const { serviceId } = service
+  const { meta } = await withdrawVds(db, serviceId, now()).run()
+  await noteChange(house, serviceId, 'vds_withdrawn')
+  return json({ serviceId, withdrawn: meta.changes })
+}
+
+function noteChange(
+  { audit }: OperatorHouse,
+  service: string,
+  change: 'vds_issued' | 'vds_withdrawn',
+): Promise<void> {
+  return audit.record({ event: 'service_changed', service, change, actor: ACTOR })
+}
+
 /** For a key that leaked: what it signed is worth nothing here from now on (5-security 325). */
-async function removeSigningKey({ db, audit, keys }: OperatorHouse, c: Context): Promise<Response> {
+async function removeSigningKey(
+  { db, audit, keys, now }: OperatorHouse,
+  c: Context,
+): Promise<Response> {
   const body = await readJson(c.req.raw, RemoveKeyBody)
   if (!body.ok) return body.reason
   const kid = c.req.param('kid') ?? ''
@@ -193,7 +303,11 @@ async function removeSigningKey({ db, audit, keys }: OperatorHouse, c: Context):
     query: "SELECT 1 FROM signing_key WHERE kid = ? AND status <> 'removed'",
     value: kid,
   }
-  const [, removed] = await db.batch([await audit.statement(event, there), removeKey(db, kid)])
+  const [, removed] = await db.batch([
+    await audit.statement(event, there),
+    removeKey(db, kid),
+    withdrawVdsOfKey(db, kid, now()),
+  ])
   if (removed?.meta.changes !== 1) return problem('not_found')
   await audit.line(event)
   await keys.check()
@@ -250,7 +364,8 @@ async function revokeEnrollment(house: OperatorHouse, c: Context): Promise<Respo
     changed: enrollment.status === 'active',
     actor: ACTOR,
   }
-  await db.batch([...revoke(db, tokenId, now()), await audit.statement(event)])
+  const ended = [...revoke(db, tokenId, now()), forgetTrust(db, tokenId)]
+  await db.batch([...ended, await audit.statement(event)])
   await audit.line(event)
   await house.cancelLogins(tokenId)
   const tellServices = await house.endSessions(tokenId)

@@ -1,5 +1,5 @@
 /** The newest migration that this code needs. */
-const SCHEMA = '0003_high_security.sql'
+const SCHEMA = '0004_services.sql'
 
 /** Whether the database has the schema of this code (5-security 311). */
 export async function isSchemaCurrent(db: D1Database): Promise<boolean> {

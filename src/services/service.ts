@@ -3,9 +3,9 @@
  * live, and how it proves itself. It knows nothing of a login.
  */
 import * as v from 'valibot'
-import { isLoopback } from '../config.ts'
 import { type AtomicScope, expandScopes, isRestricted } from '../disclosure/scopes.ts'
 import type { SubjectType } from '../disclosure/subject.ts'
+import { isPublicOrigin, isPublicUrl } from '../http/public-address.ts'
 import { ok, type Result, refuse } from '../result.ts'
 import { type OidcClient, OidcRegistration, readOidcClient, redirectHosts } from './oidc-client.ts'
 
@@ -26,6 +26,12 @@ export interface ServiceMetadata {
   /** The sector of a pairwise subject; the host of `url` when absent. */
   readonly sectorIdentifier?: string
   readonly confirmation?: 'compare' | 'transfer'
+  /** Its privacy policy; the Service VDS says it. */
+  readonly policyUri?: string
+  /** Whether a login at the direct door must present the Service VDS (5-security 173); absent: no. */
+  readonly vdsRequired?: boolean
+  /** Whether only who trusts the service may log in; absent: as the deployment has it. */
+  readonly trustRequired?: boolean
   readonly tokenLifetimeSeconds: number
   /** Present when the service is an OpenID Connect client too. */
   readonly oidc?: OidcClient
@@ -69,6 +75,9 @@ export const ServiceRegistration = v.strictObject({
   subjectType: v.optional(v.picklist(['transient', 'public', 'pairwise'])),
   sectorIdentifier: v.optional(v.pipe(v.string(), v.regex(/^[a-z0-9.-]{1,253}$/))),
   confirmation: v.optional(v.picklist(['compare', 'transfer'])),
+  policyUri: v.exactOptional(httpsUrl),
+  vdsRequired: v.exactOptional(v.boolean()),
+  trustRequired: v.exactOptional(v.boolean()),
   tokenLifetimeSeconds: v.optional(
     v.pipe(v.number(), v.integer(), v.minValue(60), v.maxValue(3600)),
     3600,
@@ -94,7 +103,11 @@ export async function readMetadata(
   if (registration.logoUri !== undefined && !isPublicUrl(registration.logoUri, loopback)) {
     return refuse('logoUri')
   }
-  if (!registration.origins.every((origin) => isOrigin(origin, loopback))) return refuse('origins')
+  if (registration.policyUri !== undefined && !isPublicUrl(registration.policyUri, loopback)) {
+    return refuse('policyUri')
+  }
+  if (!registration.origins.every((origin) => isPublicOrigin(origin, loopback)))
+    return refuse('origins')
 
   const restricted = expandScopes(registration.restrictedScopes)
   if (!restricted.ok) return refuse('restrictedScopes')
@@ -171,42 +184,14 @@ export function ceilingOf(service: ServiceMetadata): readonly AtomicScope[] {
 }
 
 /**
- * Whether `service` may use the direct door, whose tokens are bearer tokens behind a secret: not when it is registered to
- * prove more than that, for nobody may choose the lesser way in its name.
+ * Whether `service` may use the direct door, whose requests aren't pushed and whose tokens are bearer tokens: not when it
+ * is registered for more than that, for nobody may choose the lesser way in its name.
  */
 export function mayUseDirectDoor({ oidc }: ServiceMetadata): boolean {
-  return (
-    oidc?.token_endpoint_auth_method !== 'private_key_jwt' &&
-    !oidc?.require_pushed_authorization_requests &&
-    !oidc?.dpop_bound_access_tokens
-  )
+  return !oidc?.require_pushed_authorization_requests && !oidc?.dpop_bound_access_tokens
 }
 
 /** The sector of a pairwise subject at `service` (OIDC Core section 8.1). */
 export function sectorOf(service: ServiceMetadata): string {
   return service.sectorIdentifier ?? new URL(service.url).hostname
-}
-
-function isPublicUrl(text: string, loopback: boolean): boolean {
-  const url = new URL(text)
-  if (url.username !== '' || url.password !== '') return false
-  return isAllowedHost(url, loopback)
-}
-
-/** Whether `text` is exactly an origin: scheme, host, perhaps a port, in the form a browser sends it. */
-function isOrigin(text: string, loopback: boolean): boolean {
-  if (!URL.canParse(text)) return false
-  const url = new URL(text)
-  return url.origin === text && isAllowedHost(url, loopback)
-}
-
-function isAllowedHost(url: URL, loopback: boolean): boolean {
-  if (url.protocol === 'http:') return loopback && isLoopback(url.hostname)
-  if (url.protocol !== 'https:') return false
-  // A literal address is never the public home of a service, and a private one would aim inside somebody's network.
-  const literal = url.hostname.startsWith('[') || /^[\d.]+$/.test(url.hostname)
-  // Neither is a name of the own machine or network, nor the absolute form of a name: to a browser another origin.
-  const inward = /(?:\.|\.localhost|\.local|\.internal)$/.test(url.hostname)
-  // `URL` lets `*`, `;` and `,` stand in a name; in a Content-Security-Policy each would say something of its own.
-  return !literal && !inward && /^[a-z0-9_-]+(?:\.[a-z0-9_-]+)+$/.test(url.hostname)
 }

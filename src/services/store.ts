@@ -159,3 +159,136 @@ export async function useProofs(
   ])
   return (used?.results ?? []).map(({ proof }) => proof)
 }
+
+/** A Service VDS as it is kept. Times in Unix seconds. */
+export interface StoredVds {
+  readonly cti: string
+  readonly serviceId: string
+  readonly text: string
+  /** Base64url SHA-256 of the text: by it a person says what he trusts. */
+  readonly digest: string
+  /** Of the key that signed it. */
+  readonly kid: string
+  readonly issuedAt: number
+  readonly expiresAt: number
+}
+
+/** The Service VDS of `serviceId` that is in force at `now` (Unix seconds), the newest; `undefined` when there is none. */
+export async function findVds(
+  db: D1Database,
+  serviceId: string,
+  now: number,
+): Promise<StoredVds | undefined> {
+  const row = await db
+    .prepare(
+      `SELECT v.cti, v.text, v.digest, v.kid, v.issued_at, v.expires_at FROM service_vds v JOIN service s USING (service_id)
+       WHERE v.service_id = ? AND s.enabled = 1 AND v.withdrawn_at IS NULL AND v.expires_at > ?
+       ORDER BY v.issued_at DESC, v.cti LIMIT 1`,
+    )
+    .bind(serviceId, now)
+    .first<
+      Record<'cti' | 'text' | 'digest' | 'kid', string> & Record<'issued_at' | 'expires_at', number>
+    >()
+  if (row === null) return undefined
+  const { issued_at: issuedAt, expires_at: expiresAt, ...named } = row
+  return { ...named, serviceId, issuedAt, expiresAt }
+}
+
+/** How long a Service VDS is remembered as withdrawn, in seconds: no login that was begun by it is open after that. */
+const WITHDRAWN_SECONDS = 3600
+
+/**
+ * Statements that put `vds` in force (the first changes no row when its key was removed meanwhile), and take out those of
+ * its service that have ended, and all that were withdrawn long ago.
+ */
+export function putVds(db: D1Database, vds: StoredVds): readonly D1PreparedStatement[] {
+  const { cti, serviceId, text, digest, kid, issuedAt, expiresAt } = vds
+  return [
+    db
+      .prepare(
+        `INSERT INTO service_vds (cti, service_id, text, digest, kid, issued_at, expires_at)
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7
+         WHERE NOT EXISTS (SELECT 1 FROM signing_key WHERE kid = ?5 AND status = 'removed')`,
+      )
+      .bind(cti, serviceId, text, digest, kid, issuedAt, expiresAt),
+    db
+      .prepare('DELETE FROM service_vds WHERE service_id = ? AND expires_at < ?')
+      .bind(serviceId, issuedAt),
+    db.prepare('DELETE FROM service_vds WHERE withdrawn_at < ?').bind(issuedAt - WITHDRAWN_SECONDS),
+  ]
+}
+
+/** A statement that withdraws every Service VDS of `serviceId` but that of `except`. */
+export function withdrawVds(
+  db: D1Database,
+  serviceId: string,
+  now: number,
+  except: string | null = null,
+): D1PreparedStatement {
+  return db
+    .prepare(
+      'UPDATE service_vds SET withdrawn_at = ?2 WHERE service_id = ?1 AND withdrawn_at IS NULL AND cti IS NOT ?3',
+    )
+    .bind(serviceId, now, except)
+}
+
+/** A statement that forgets whom `tokenId` trusts: who enrolls it again, if anybody, begins anew. */
+export function forgetTrust(db: D1Database, tokenId: string): D1PreparedStatement {
+  return db.prepare('DELETE FROM service_trust WHERE token_id = ?').bind(tokenId)
+}
+
+/** A statement that withdraws every Service VDS that the key `kid` has signed: it leaked, so they say nothing any more. */
+export function withdrawVdsOfKey(db: D1Database, kid: string, now: number): D1PreparedStatement {
+  return db
+    .prepare('UPDATE service_vds SET withdrawn_at = ?2 WHERE kid = ?1 AND withdrawn_at IS NULL')
+    .bind(kid, now)
+}
+
+/** What a person has signed about a service. */
+export interface TrustSaid {
+  readonly tokenId: string
+  readonly serviceId: string
+  readonly trusted: boolean
+  /** The digest of the Service VDS that is meant. */
+  readonly vds: string
+  /** Thumbprint of the device key that says it. */
+  readonly device: string
+  /** Unix seconds. */
+  readonly saidAt: number
+}
+
+/**
+ * A statement, one conditional write: that a person trusts a service counts only when it is about the Service VDS in force,
+ * from a key that is enrolled, and younger than what was said before; that he takes it back, whatever became of the service,
+ * when it is younger (5-security 352). It changes one row exactly when it counts. `now` in Unix seconds.
+ */
+export function sayTrust(db: D1Database, said: TrustSaid, now: number): D1PreparedStatement {
+  const { tokenId, serviceId, trusted, vds, device, saidAt } = said
+  if (!trusted) {
+    return db
+      .prepare(
+        'UPDATE service_trust SET trusted = 0, said_at = ?3 WHERE token_id = ?1 AND service_id = ?2 AND said_at < ?3',
+      )
+      .bind(tokenId, serviceId, saidAt)
+  }
+  return db
+    .prepare(
+      `INSERT INTO service_trust (token_id, service_id, trusted, vds, device, said_at)
+       SELECT ?1, ?2, 1, ?3, ?6, ?4 WHERE ?3 = (
+         SELECT v.digest FROM service_vds v JOIN service s USING (service_id)
+         WHERE v.service_id = ?2 AND s.enabled = 1 AND v.withdrawn_at IS NULL AND v.expires_at > ?5
+         ORDER BY v.issued_at DESC, v.cti LIMIT 1)
+       AND EXISTS (SELECT 1 FROM enrollment WHERE token_id = ?1 AND device_thumbprint = ?6 AND status = 'active')
+       ON CONFLICT (token_id, service_id) DO UPDATE SET trusted = 1, vds = ?3, device = ?6, said_at = ?4 WHERE said_at < ?4`,
+    )
+    .bind(tokenId, serviceId, vds, saidAt, now, device)
+}
+
+/** A query, with its one value, that has a row exactly when `said` counts: for what is written along with it. */
+export function trustStands({ tokenId, serviceId, trusted, saidAt }: TrustSaid) {
+  return {
+    query: `SELECT 1 FROM (SELECT ? AS said) JOIN service_trust t ON t.token_id = json_extract(said, '$[0]')
+      AND t.service_id = json_extract(said, '$[1]') AND t.trusted = json_extract(said, '$[2]') AND t.said_at = json_extract(said, '$[3]')`,
+    value: JSON.stringify([tokenId, serviceId, trusted ? 1 : 0, saidAt]),
+  }
+}

@@ -28,7 +28,8 @@ export function lookOver(page: Page): Promise<string[]> {
       demand((labels?.[0]?.textContent ?? '') !== '', 'an input has no label')
       demand(autocomplete === 'username', 'the number is not offered by password managers')
     }
-    for (const control of all('button, a, input:not([type=hidden])')) {
+    for (const control of all('button, a, summary, input:not([type=hidden])')) {
+      if (!control.checkVisibility()) continue
       const { height, width } = control.getBoundingClientRect()
       const name = control.textContent || control.localName
       demand(height >= 44 && width >= 44, `${name} is ${width} x ${height} px`)
@@ -49,7 +50,8 @@ export function lookOver(page: Page): Promise<string[]> {
       const { backgroundColor } = getComputedStyle(element)
       return channels(backgroundColor)[3] === 0 ? ground(element.parentElement) : backgroundColor
     }
-    for (const element of all('h1, p, label, button, strong, span, input:not([type=hidden])')) {
+    const words = 'h1, p, label, button, a, summary, strong, span, input:not([type=hidden])'
+    for (const element of all(words)) {
       if (!element.checkVisibility()) continue
       const pair = [luminance(getComputedStyle(element).color), luminance(ground(element))]
       const contrast = (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05)

@@ -103,7 +103,7 @@ test('seed 003: "Sign in" at the bar, the code on both screens, back with a name
   await phone.context().close()
 })
 
-test('without script: two forms and a button, and the button says when the phone has not answered', async () => {
+test('without script: forms and a button, and the button says when the phone has not answered', async () => {
   await reopen({ javaScriptEnabled: false })
   await page.goto(world.bar)
   await page.getByRole('link', { name: 'sign in' }).click()
@@ -366,13 +366,14 @@ function digits(text: string): string {
 
 test('by keyboard alone: every control is reached in reading order, and is seen to be', async () => {
   await goToSignIn()
-  expect(await tabThrough(3)).toEqual(['input', 'Send to my phone', 'Cancel'])
+  expect(await tabThrough(4)).toEqual(['Show a QR code', 'input', 'Send to my phone', 'Cancel'])
   await page.getByLabel('Your IDToken number').focus()
   await page.keyboard.type(owner.tokenId)
   await page.keyboard.press('Enter')
   await page.locator('main#login-pushing').waitFor()
-  expect(await tabThrough(4)).toEqual([
-    ...['I have approved, continue', 'Get a new code', 'Use another number', 'Cancel'],
+  expect(await tabThrough(5)).toEqual([
+    ...['Scan a QR code instead', 'I have approved, continue'],
+    ...['Get a new code', 'Use another number', 'Cancel'],
   ])
   await page.keyboard.press('Shift+Tab')
   await page.keyboard.press('Shift+Tab')

@@ -24,13 +24,9 @@ export interface Stage {
 const ADDRESS_HEADER = 'x-address-of-the-test'
 let profiles = 0
 
-/** A world of its own and a browser that keeps pages for the back button, as browsers do. */
-export async function openStage(): Promise<Stage> {
-  const folder = mkdtempSync(join(tmpdir(), 'browser-'))
-  const [port = 0, phonePort = 0, barPort = 0] = await freePorts(3)
-  const settings = { CLIENT_ADDRESS_HEADER: ADDRESS_HEADER }
-  const world = await startWorld({ folder, port, phonePort, barPort, settings })
-  const browser = await chromium.launch({
+/** A browser that keeps pages for the back button, as browsers do. */
+export function launchBrowser(more: readonly string[] = []): Promise<Browser> {
+  return chromium.launch({
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     ignoreDefaultArgs: ['--disable-back-forward-cache'],
     args: [
@@ -41,8 +37,18 @@ export async function openStage(): Promise<Stage> {
       '--disable-background-networking',
       '--disable-component-update',
       '--disable-sync',
+      ...more,
     ],
   })
+}
+
+/** A world of its own with a browser before it. */
+export async function openStage(): Promise<Stage> {
+  const folder = mkdtempSync(join(tmpdir(), 'browser-'))
+  const [port = 0, phonePort = 0, barPort = 0] = await freePorts(3)
+  const settings = { CLIENT_ADDRESS_HEADER: ADDRESS_HEADER }
+  const world = await startWorld({ folder, port, phonePort, barPort, settings })
+  const browser = await launchBrowser()
   const close = async () => {
     await browser.close()
     await world.stop()

@@ -60,7 +60,7 @@ test('demo: a door that is not there is named plainly', async () => {
     said += text
   })
   const [code] = await once(child, 'close')
-  expect(said).toBe('--door takes direct or oidc.\n')
+  expect(said).toBe('--door takes direct, oidc or scan.\n')
   expect(code).toBe(1)
 })
 
@@ -122,7 +122,9 @@ test('independent check: accepts a right token', async () => {
 test('independent check: the demo hands over a nonce that begins with a dash, as one in 64 does', async () => {
   const shared = { age_over_18: true, given_name: 'Camille' }
   const answer = { token: await token({ ...shared, nonce: '-n' }), nonce: '-n' }
-  const told = checkToken({ product: issuer, service: { serviceId: 'bar' } }, answer)
+  const world = { product: issuer, service: { serviceId: 'bar' } }
+  const scopes = ['identity:age_over_18', 'identity:given_name']
+  const told = checkToken({ world, scopes }, answer)
   expect(await told).toEqual(shared)
 })
 

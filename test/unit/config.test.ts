@@ -2,7 +2,8 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { generateKeyPair } from 'jose'
 import { describe, expect, it } from 'vitest'
-import { isLoopback, readConfig } from '../../src/config.ts'
+import { readConfig } from '../../src/config.ts'
+import { isLoopback } from '../../src/http/public-address.ts'
 import { EXAMPLE_MASTER_SECRET } from '../../src/keys/master-secret.ts'
 
 const secret = Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString('base64url')
@@ -52,8 +53,21 @@ describe('readConfig', () => {
         trustListGraceSeconds: 86400,
         confirmation: 'compare',
         enrollmentGrant: 'required',
+        trustRequired: false,
+        appUrl: null,
       },
     })
+  })
+
+  it('reads what a deployment may leave out', () => {
+    const development = { ISSUER: 'http://localhost:8787', APP_URL: 'http://127.0.0.1:8790/' }
+    expect(readConfig({ ...RIGHT, TRUST_REQUIRED: 'yes', ...development })).toMatchObject({
+      ok: true,
+      value: { trustRequired: true, appUrl: 'http://127.0.0.1:8790/' },
+    })
+    // A deployment would send whoever opens a link of ours to whatever stands there.
+    expect(sentence({ APP_URL: 'https://app.example/' })).toMatch(/^APP_URL .*\.$/)
+    expect(readConfig({ ...RIGHT, TRUST_REQUIRED: 'no', APP_URL: '' })).toEqual(readConfig(RIGHT))
   })
 
   it('takes nothing from the environment but the settings it knows', () => {
@@ -156,6 +170,11 @@ describe('readConfig', () => {
     ['TRUST_LIST_KEYS', '[{"kty":"EC","crv":"P-384","x":"a","y":"b","kid":"1"}]'],
     ['OPERATOR_TOKEN_SHA256', 'the token itself'],
     ['CLIENT_ADDRESS_HEADER', 'X-Real-IP: 1'],
+    ['TRUST_REQUIRED', 'true'],
+    ['TRUST_REQUIRED', ''],
+    ['APP_URL', 'app'],
+    ['APP_URL', 'javascript:alert(1)'],
+    ['APP_URL', 'idtoken://login'],
   ])('319 %s = %j is refused by name', (name, value) => {
     expect(sentence({ [name]: value })).toBe(`Malformed or missing setting: ${name}.`)
   })

@@ -8,6 +8,7 @@ import { NOT_APPLICABLE, PLANS } from '../conformance/oidc/plans.ts'
 
 const page = read('../../docs/standards/openid-connect.md')
 const fapiPage = read('../../docs/standards/fapi2.md')
+const vdsPage = read('../../docs/standards/service-vds.md')
 
 /** What each plan of the certification suite has, however many of them are here. */
 const MODULES: Readonly<Record<string, number>> = {
@@ -68,6 +69,7 @@ describe('the modules of the certification plans', () => {
 describe.each([
   ['openid-connect.md', tableUnder('standard, feature', 'status', 'tests')],
   ['fapi2.md', tableIn(fapiPage, 'feature', 'status', 'tests')],
+  ['service-vds.md', tableIn(vdsPage, 'feature', 'status', 'tests')],
 ])('the features in %s', (_page, rows) => {
   test.each(rows)('%s: its status has its tests', (_feature, status = '', tests = '') => {
     const files = tests.split(', ').filter((text) => text !== '')
@@ -80,10 +82,15 @@ describe.each([
   })
 })
 
-describe('the RFCs in oauth.md', () => {
-  const chapters = read('../../docs/standards/oauth.md')
-    .split(/^## RFC /m)
-    .slice(1)
+describe.each([
+  [
+    'oauth.md',
+    read('../../docs/standards/oauth.md'),
+    [7009, 7523, 7636, 7662, 8414, 8693, 8707, 9068, 9126, 9207, 9449, 9470],
+  ],
+  ['service-vds.md', vdsPage, [8392, 8747, 8949, 9052, 9285]],
+])('the RFCs in %s', (_page, text, numbers) => {
+  const chapters = text.split(/^## RFC /m).slice(1)
   const rows = chapters.flatMap((chapter) =>
     tableIn(chapter, 'requirement', 'section', 'status', 'tests').map((row) => [
       `RFC ${chapter.slice(0, 4)}`,
@@ -92,10 +99,7 @@ describe('the RFCs in oauth.md', () => {
   )
 
   test('each has its table', () => {
-    const numbers = chapters.map((chapter) => Number(chapter.slice(0, 4)))
-    expect(numbers).toEqual([
-      ...[7009, 7523, 7636, 7662, 8414, 8693, 8707, 9068, 9126, 9207, 9449, 9470],
-    ])
+    expect(chapters.map((chapter) => Number(chapter.slice(0, 4)))).toEqual(numbers)
   })
 
   test.each(rows)(

@@ -1,8 +1,7 @@
 /** What one login costs, counted where it passes (1-architecture section 5, 6-operations 7.2). */
 import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
-import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest'
-import worker from '../../src/index.ts'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import {
   freshNonce,
   type KeyedClient,
@@ -13,14 +12,8 @@ import {
   registerKeyed,
 } from './high-security.ts'
 import { type Client, landingOf, redeem, registerClient, Tab, waitingIn } from './relying-party.ts'
-import {
-  type D1Query,
-  dumpObject,
-  type ObjectWrite,
-  watchD1,
-  watchObjects,
-  watchObjectWrites,
-} from './storage.ts'
+import { dumpObject } from './storage.ts'
+import { totals, type Watch, watchEverything } from './watch.ts'
 import {
   BAR_ORIGIN,
   type Bar,
@@ -41,14 +34,6 @@ type Door = 'back-end' | 'page' | 'oidc'
 
 const TIME_TO_DECIDE = 8000
 
-/** What has passed since the watch began. */
-interface Watch {
-  readonly workerRequests: string[]
-  readonly objectRequests: string[]
-  readonly objectWrites: ObjectWrite[]
-  readonly d1: D1Query[]
-}
-
 let bar: Bar
 let client: Client
 
@@ -64,22 +49,6 @@ beforeEach(async () => {
 afterEach(() => {
   vi.useRealTimers()
 })
-
-async function watchEverything(): Promise<Watch> {
-  const workerRequests: string[] = []
-  const real = worker.fetch
-  const spy = vi.spyOn(worker, 'fetch').mockImplementation((request, ...rest) => {
-    workerRequests.push(`${request.method} ${new URL(request.url).pathname.replace(/sess_.*/, '')}`)
-    return Reflect.apply(real, worker, [request, ...rest])
-  })
-  onTestFinished(() => spy.mockRestore())
-  return {
-    workerRequests,
-    objectWrites: await watchObjectWrites(),
-    objectRequests: watchObjects(),
-    d1: watchD1(),
-  }
-}
 
 /** One login from its first request until its object is empty. `whileDeciding` runs between claim and approval. */
 async function login(door: Door, person: Person, whileDeciding = async () => {}): Promise<void> {
@@ -139,16 +108,6 @@ async function ringAlarms(
     if (due === null || due > end) return
     vi.setSystemTime(due)
     await runDurableObjectAlarm(stub)
-  }
-}
-
-function totals({ workerRequests, objectRequests, objectWrites, d1 }: Watch) {
-  return {
-    workerRequests: workerRequests.length,
-    objectRequests: objectRequests.length,
-    objectRows: objectWrites.reduce((sum, { rows }) => sum + rows, 0),
-    d1Queries: d1.length,
-    d1Rows: d1.reduce((sum, { written }) => sum + written, 0),
   }
 }
 

@@ -31,7 +31,7 @@ afterEach(() => {
   vi.restoreAllMocks()
 })
 
-const STEPS = ['/login/address', '/login/continue', '/login/cancel'] as const
+const STEPS = ['/login/scan', '/login/address', '/login/continue', '/login/cancel'] as const
 
 describe('whose login it is', () => {
   /** Browsers that aren't the one that began. */
@@ -59,7 +59,8 @@ describe('whose login it is', () => {
     const objects = await objectIds()
     for (const [name, intruder] of intruders()) {
       for (const path of STEPS) {
-        const form = { ...formIn(waiting.body, path), tokenId: person.tokenId }
+        const { ticket = '' } = formIn(waiting.body, '/login/continue')
+        const form = { ticket, after: '1', tokenId: person.tokenId, confirmed: 'yes' }
         const answer = await intruder.send('POST', path, form)
         expect([name, path, answer.status, pageId(answer)]).toEqual([
           name,
@@ -88,6 +89,7 @@ describe('whose login it is', () => {
     const other = new Tab()
     await other.authorize()
     expectPage(await other.type(start, person.tokenId), 403, 'login-browser')
+    expectPage(await other.press(start, '/login/scan'), 403, 'login-browser')
     expectPage(await other.press(start, '/login/cancel'), 403, 'login-browser')
     expect(await objectIds()).toEqual(before)
   })

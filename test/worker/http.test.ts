@@ -31,15 +31,25 @@ const POSTS = [
   '/auth/reject',
   '/auth/result',
   '/device/pending',
+  '/device/trust',
   '/device/update',
   '/enroll/challenge',
   '/enroll',
   '/revoke',
   '/operator/services/bar-le-central/secret',
+  '/operator/services/bar-le-central/vds',
+  '/operator/services/bar-le-central/vds/withdraw',
 ]
 const PUTS = ['/operator/services/other-bar', '/operator/trust-list', '/operator/revocation-list']
 const BODIES = [...POSTS, ...PUTS]
-const GETS = ['/.well-known/trust-list', '/health', '/ws/session/sess_0']
+const GETS = [
+  '/.well-known/trust-list',
+  '/health',
+  '/ws/session/sess_0',
+  '/services/bar-le-central/vds',
+  '/login/qr.js',
+  '/l',
+]
 
 const JSON_TYPE = { 'Content-Type': 'application/json' }
 
@@ -297,6 +307,8 @@ describe('bodies', () => {
     ['/auth/initiate', 'requiredScopes', ['identity:name', {}, 1, [1]]],
     ['/auth/initiate', 'minTrustLevel', ['2', 0, 4, 1.5, true, null]],
     ['/auth/initiate', 'confirmation', ['none', 1, null, true]],
+    ['/auth/initiate', 'serviceVds', [{}, [], 1, true, null, '']],
+    ['/auth/initiate', 'purpose', ['Login', 'trust', 1, null, true, {}]],
     ['/auth/claim', 'statement', [{}, [], 1, true, null]],
     ['/auth/verify', 'statement', [{}, [], 1, true, null]],
     ['/auth/verify', 'vdsData', [{}, [], 1, true, null, '']],
@@ -304,6 +316,8 @@ describe('bodies', () => {
     ['/auth/result', 'sessionId', [{}, [], 1, true, null, 'sess_1']],
     ['/auth/result', 'code', [{}, [], 1, true, null, '', 'a b']],
     ['/device/pending', 'statement', [{}, [], 1, true, null]],
+    ['/device/trust', 'statement', [{}, [], 1, true, null]],
+    ['/device/trust', 'serviceVds', [{}, [], 1, true, null, 'x'.repeat(4097)]],
     ['/device/update', 'statement', [{}, [], 1, true, null]],
     ['/device/update', 'fcmToken', [{}, [], 1, true, null, '']],
     ['/enroll', 'vdsData', [{}, [], 1, true, null, '']],
@@ -320,6 +334,9 @@ describe('bodies', () => {
     ['/operator/services/other-bar', 'name', [{}, [], 1, true, null, '']],
     ['/operator/services/other-bar', 'origins', ['https://a.example', {}, 1, [1], ['*']]],
     ['/operator/services/other-bar', 'enabled', ['true', 1, null]],
+    ['/operator/services/other-bar', 'vdsRequired', ['true', 1, null]],
+    ['/operator/services/other-bar', 'trustRequired', ['true', 1, null]],
+    ['/operator/services/bar-le-central/vds', 'withdrawOthers', ['true', 1, null]],
   ]
 
   /** A right body of `path`, to be spoiled. */
@@ -333,11 +350,13 @@ describe('bodies', () => {
       '/auth/reject': () => ({ statement: 'x' }),
       '/auth/result': () => ({ sessionId, code: 'x' }),
       '/device/pending': () => ({ statement: 'x' }),
+      '/device/trust': () => ({ statement: 'x' }),
       '/device/update': () => ({ statement: 'x', fcmToken: 'x' }),
       '/enroll': async () => (await Person.make()).enrollBody(),
       '/revoke': () => ({ tokenId: person.tokenId, reason: 'lost' }),
       '/operator/trust-list': () => ({ trustList: 'x' }),
       '/operator/revocation-list': () => ({ revocationList: 'x' }),
+      '/operator/services/bar-le-central/vds': () => ({}),
       '/operator/services/other-bar': () => ({
         name: 'Other',
         url: 'https://other.example/',
@@ -379,7 +398,7 @@ describe('bodies', () => {
     expect((await sendBody('/auth/initiate', twice(person.tokenId, stranger))).status).toBe(404)
     const started = await sendBody('/auth/initiate', twice(stranger, person.tokenId))
     expect(started.status).toBe(200)
-    expect((await storedLogin(started.body.sessionId))?.addressee.tokenId).toBe(person.tokenId)
+    expect((await storedLogin(started.body.sessionId))?.addressee?.tokenId).toBe(person.tokenId)
 
     const { sessionId } = started.body
     const statement = await person.sign('idtoken-claim+jwt', {

@@ -83,10 +83,17 @@ describe('who begins', () => {
     expect(started.status).toBe(200)
     expect(Object.keys(started.body).sort()).toEqual([
       'expiresAt',
+      'qr',
       'random',
       'sessionId',
       'wsToken',
     ])
+    expect(started.body.qr).toEqual({
+      url: `${ISSUER}/l#${started.body.sessionId}.`,
+      key: expect.stringMatching(/^[\w-]{43}$/),
+      now: expect.any(Number),
+    })
+    expect(Math.abs(started.body.qr.now - Date.now())).toBeLessThan(5000)
     expect(started.headers.get('Cache-Control')).toBe('no-store')
     expect(started.headers.get('Access-Control-Allow-Origin')).toBe(BAR_ORIGIN)
     expect(started.headers.get('Vary')).toBe('Origin')
@@ -105,6 +112,7 @@ describe('who begins', () => {
     expect(Object.keys(started.body).sort()).toEqual([
       'autoPassword',
       'expiresAt',
+      'qr',
       'random',
       'sessionId',
       'wsToken',
@@ -214,7 +222,7 @@ describe('what is asked', () => {
     ['with a line end', '11111111-2222-4333-8444-555555555555\n'],
     ['with a null', '11111111-2222-4333-8444-55555555555\u0000'],
     ['that is a number', 11111111],
-    ['that is missing', undefined],
+    ['that is null', null],
   ])(
     '181 initiate: a tokenId %s is refused before anything is asked of D1',
     async (_name, tokenId) => {
@@ -236,6 +244,39 @@ describe('what is asked', () => {
       expect(await inboxes()).toBe(0)
     },
   )
+
+  test('178 initiate: without a tokenId it is for whoever scans it: no code, no inbox, no push', async () => {
+    for (const started of [
+      await post('/auth/initiate', { serviceId: bar.serviceId }, bar.basic),
+      await post(
+        '/auth/initiate',
+        { serviceId: bar.serviceId },
+        { Origin: BAR_ORIGIN, 'CF-Connecting-IP': freshAddress() },
+      ),
+    ]) {
+      expect(started.status).toBe(200)
+      expect(Object.keys(started.body).sort()).toEqual([
+        ...['expiresAt', 'qr', 'random', 'sessionId', 'wsToken'],
+      ])
+      expect(await storedLogin(started.body.sessionId)).toMatchObject({
+        ...{ state: 'pending', addressee: null, via: null, attempt: { invited: null } },
+      })
+      const browser = await connect(started.body)
+      await scheduler.wait(50)
+      expect(browser.events).toEqual([])
+    }
+    expect([await logins(), await inboxes()]).toEqual([2, 0])
+  })
+
+  test.each([
+    ['neither service nor Service VDS', { tokenId: NOBODY }],
+    ['a registration of somebody named', { purpose: 'register', tokenId: NOBODY }],
+  ])('172 initiate: %s is no request', async (_name, body) => {
+    const service = 'purpose' in body ? { serviceId: bar.serviceId } : {}
+    const refused = await post('/auth/initiate', { ...service, ...body }, bar.basic)
+    expect([refused.status, refused.body.code]).toEqual([400, 'invalid_request'])
+    expect(await logins()).toBe(0)
+  })
 
   test('182 initiate: scopes absent or empty are the defaults; what the service requires is asked along', async () => {
     const person = await enrolled({ push: false })
@@ -273,6 +314,9 @@ describe('what is asked', () => {
     ['expiresAt', '2099-01-01T00:00:00Z'],
     ['nonce', 'mine'],
     ['begunBy', 'back-end'],
+    ['qr', { key: 'mine' }],
+    ['trustRequired', false],
+    ['vdsRequired', false],
     ['__proto__', { begunBy: 'back-end' }],
   ])('188 initiate: a caller who sends %s is refused', async (member, value) => {
     const person = await enrolled({ push: false })
@@ -459,12 +503,12 @@ describe('decoys', () => {
     const started = await settledPage(tokenId)
     const browser = await connect(started.body)
     const ready = await browser.event('otp_ready')
-    const { sessionId, wsToken, random, expiresAt } = started.body
+    const { sessionId, wsToken, random, expiresAt, qr } = started.body
     return {
       status: started.status,
       headers: [...started.headers].filter(([name]) => name !== 'x-request-id'),
       members: Object.keys(started.body),
-      lengths: [sessionId, wsToken, random, expiresAt, ready.autoPassword].map(
+      lengths: [sessionId, wsToken, random, expiresAt, ready.autoPassword, qr.url, qr.key].map(
         (value) => String(value).length,
       ),
       sameDeadline: ready.expiresAt === expiresAt,
@@ -528,12 +572,14 @@ describe('identifiers', () => {
       const { attempt } = (await storedLogin(body.sessionId)) ?? {}
       expect(body.sessionId).toMatch(/^sess_[0-9a-f]{64}$/)
       expect(body.wsToken).toMatch(/^[\w-]{43}$/)
+      expect(body.qr.key).toMatch(/^[\w-]{43}$/)
       for (const value of [body.random, attempt?.nonce, attempt?.salt]) {
         expect(value).toMatch(/^[\w-]{22}$/)
       }
       for (const value of [
         body.sessionId,
         body.wsToken,
+        body.qr.key,
         body.random,
         attempt?.nonce,
         attempt?.salt,
@@ -541,7 +587,7 @@ describe('identifiers', () => {
         seen.add(String(value))
       }
     }
-    expect(seen.size).toBe(count * 5)
+    expect(seen.size).toBe(count * 6)
   })
 })
 

@@ -261,6 +261,7 @@ describe('332 one row per login, at its end', () => {
       outcome: 'approved',
       reason: null,
       door: 'direct',
+      purpose: 'login',
       service: 'bar-le-central',
       subject: expect.any(String),
       device: person.thumbprint,
@@ -396,6 +397,8 @@ describe('332 one entry for each other act', () => {
     const person = await enrolled()
     await openBar({ name: 'Bar le Central II' })
     await operator('POST', '/operator/services/bar-le-central/secret', {})
+    await operator('POST', '/operator/services/bar-le-central/vds', {})
+    await operator('POST', '/operator/services/bar-le-central/vds/withdraw', {})
     await operator('PUT', '/operator/revocation-list', {
       revocationList: await revocationList(1, []),
     })
@@ -404,6 +407,8 @@ describe('332 one entry for each other act', () => {
       { service, change: 'created', actor, requestId },
       { service, change: 'updated', actor, requestId },
       { service, change: 'secret_rotated', actor, requestId },
+      { service, change: 'vds_issued', actor, requestId },
+      { service, change: 'vds_withdrawn', actor, requestId },
     ])
     expect((await rows('trust_list_accepted'))[0]?.detail).toEqual({
       sequence: 1,

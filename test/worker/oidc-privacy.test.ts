@@ -19,6 +19,8 @@ import {
   VERIFIER,
   waitingIn,
 } from './relying-party.ts'
+import { sayTrust } from './scan.ts'
+import { currentVds } from './service-texts.ts'
 import { dumpD1, dumpObject, dumpObjects, knownObjects } from './storage.ts'
 import { enrolled, loginObject, operator, type Person } from './world.ts'
 
@@ -230,7 +232,11 @@ test('309 oidc privacy: when the person is revoked, no table but the enrollment 
   const person: Person = await enrolled({ push: false, identity: WHO })
   const { code } = await landedAt(client, person, { request: { scope: SCOPE } })
   await redeem(client, code)
-  expect((await dumpD1()).client_session).toContain(person.tokenId)
+  const service = 'bar-le-central'
+  const said = { service, text: await currentVds(service) }
+  expect((await sayTrust(person, said)).status).toBe(200)
+  const { client_session: sessions, service_trust: trust } = await dumpD1()
+  for (const table of [sessions, trust]) expect(table).toContain(person.tokenId)
   await operator('POST', '/revoke', { tokenId: person.tokenId, reason: 'lost' })
   await scheduler.wait(200)
   for (const [table, text] of Object.entries(await dumpD1())) {

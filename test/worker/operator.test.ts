@@ -27,6 +27,8 @@ const SERVICE = '/operator/services/bar-le-central'
 const ENDPOINTS = [
   ['PUT', SERVICE],
   ['POST', `${SERVICE}/secret`],
+  ['POST', `${SERVICE}/vds`],
+  ['POST', `${SERVICE}/vds/withdraw`],
   ['PUT', '/operator/trust-list'],
   ['PUT', '/operator/revocation-list'],
   ['POST', '/revoke'],
@@ -241,6 +243,10 @@ describe('operator: registering a service', () => {
     expect(answer.body.code).toBe('not_found')
   })
 
+  async function vds(): Promise<Record<string, unknown>[]> {
+    return (await env.DB.prepare('SELECT * FROM service_vds ORDER BY issued_at').all()).results
+  }
+
   const badAddresses = [
     'http://bar.example/',
     'https://*.bar.example/',
@@ -284,6 +290,12 @@ describe('operator: registering a service', () => {
   test.each(badAddresses)('167 logoUri %j', async (logoUri) => {
     const answer = await put({ logoUri })
     expect(answer.body).toMatchObject({ status: 400, code: 'invalid_request', member: 'logoUri' })
+    expect(await services()).toBe(0)
+  })
+
+  test.each(badAddresses)('167 policyUri %j', async (policyUri) => {
+    const answer = await put({ policyUri })
+    expect(answer.body).toMatchObject({ status: 400, code: 'invalid_request', member: 'policyUri' })
     expect(await services()).toBe(0)
   })
 
@@ -379,10 +391,64 @@ describe('operator: registering a service', () => {
       Array.from({ length: 17 }, (_, i) => `https://${i}.example.com`),
     ],
     ['enabled as string', 'enabled', 'false'],
+    ['a flag as string', 'vdsRequired', 'true'],
+    ['a flag as number', 'trustRequired', 1],
+    ['a flag that is null', 'trustRequired', null],
   ])('%s is refused by its member', async (_, member, value) => {
     const answer = await put({ [member]: value })
     expect(answer.body).toMatchObject({ status: 400, code: 'invalid_request', member })
     expect(await services()).toBe(0)
+    expect(await vds()).toEqual([])
+  })
+
+  test('170 every service has a Service VDS; a new one is made when it would say something else', async () => {
+    await put({})
+    const [first, ...more] = await vds()
+    expect(more).toEqual([])
+    expect(first).toMatchObject({ service_id: 'bar-le-central', withdrawn_at: null })
+    // Said again, or something that it doesn't say: the one in force stays.
+    await put({})
+    await put({ confirmation: 'transfer', vdsRequired: true, trustRequired: true })
+    expect(await vds()).toEqual([first])
+    await put({ policyUri: 'https://bar.example/privacy' })
+    expect(await vds()).toHaveLength(2)
+    const { body } = await send('GET', '/services/bar-le-central/vds')
+    expect((await vds()).map(({ text }) => text)).toContain(body.serviceVds)
+    // What is refused makes none.
+    await put({ policyUri: 'http://bar.example/' })
+    expect(await vds()).toHaveLength(2)
+  })
+
+  test('166 a service that does not fit into a Service VDS is refused', async () => {
+    // Random, so that it can't be compressed.
+    const letters = (length: number) =>
+      [...crypto.getRandomValues(new Uint8Array(length))]
+        .map((byte) => (byte % 32).toString(32))
+        .join('')
+    const hosts = Array.from({ length: 16 }, () => [1, 2, 3].map(() => letters(60)).join('.'))
+    const path = () => letters(450)
+    const answer = await put({
+      origins: hosts.map((host) => `https://${host}.example`),
+      policyUri: `https://bar.example/${path()}`,
+      logoUri: `https://bar.example/${path()}`,
+    })
+    expect([answer.status, answer.body.member]).toEqual([400, 'serviceVds'])
+    expect(await services()).toBe(0)
+  })
+
+  test('325 a Service VDS whose key was removed is replaced at the next registration', async () => {
+    // The isolate may remember keys of an earlier test, which this database doesn't hold.
+    await send('GET', '/health')
+    await put({})
+    // Under the name that the public document shows.
+    const { keys } = (await send('GET', '/.well-known/device-jwks.json')).body
+    const removed = keys.find(({ kid }: { kid: string }) => kid.length === 11)
+    await put({})
+    expect(await vds()).toHaveLength(1)
+    const path = `/operator/keys/${removed.kid}/remove`
+    expect((await operator('POST', path, { reason: 'leaked' })).status).toBe(200)
+    await put({})
+    expect(await vds()).toHaveLength(2)
   })
 
   test('a restricted scope needs the express grant', async () => {

@@ -5,7 +5,7 @@
 import { listDurableObjectIds } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { expect, onTestFinished, test, vi } from 'vitest'
-import { toBase64url, utf8 } from '../../src/bytes.ts'
+import { sha256, toBase64url, utf8 } from '../../src/bytes.ts'
 import { dumpD1, dumpObject, dumpObjects, knownObjects } from './storage.ts'
 import {
   type Answer,
@@ -21,6 +21,7 @@ import {
   operator,
   type Person,
   post,
+  send,
 } from './world.ts'
 
 /** A tiny WebP whose picture bytes are found nowhere else. */
@@ -149,6 +150,11 @@ test('309 331 privacy: nothing that is stored, logged, named or sent out holds t
   }
   const perLogin: Secrets[] = []
 
+  const { serviceVds } = (await send('GET', `/services/${bar.serviceId}/vds`)).body
+  const said = { service: bar.serviceId, vds: toBase64url(await sha256(serviceVds)), trusted: true }
+  const statement = await person.sign('idtoken-trust+jwt', { tokenId: person.tokenId, ...said })
+  expect((await post('/device/trust', { statement, serviceVds })).status).toBe(200)
+
   const approved = await claimed(await fromPage(), person)
   expect((await person.approve(approved.sessionId, approved.claimed)).status).toBe(200)
   const { code } = await approved.browser.event('approved')
@@ -204,9 +210,11 @@ test('309 331 privacy: nothing that is stored, logged, named or sent out holds t
   // The dump does see: the binding is where it belongs, and a login in progress knows whom it addresses.
   expect(stored.enrollment).toContain(person.fcmToken)
   expect(stored.enrollment).toContain(person.tokenId)
+  expect(stored.service_trust).toContain(person.tokenId)
   expect(stored[`login ${mistaken.sessionId.slice(5)}`]).toContain(person.tokenId)
   for (const [place, text] of Object.entries(stored)) {
-    const mayKnow = place === 'enrollment' || place.startsWith('login ')
+    const mayKnow =
+      place === 'enrollment' || place === 'service_trust' || place.startsWith('login ')
     if (!mayKnow) expect(text, place).not.toContain(person.tokenId)
   }
 

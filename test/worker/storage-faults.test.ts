@@ -446,6 +446,35 @@ describe('306 eviction', () => {
 })
 
 describe('schema', () => {
+  /** Makes of the login `sessionId` what the version of the code before this one would have stored. */
+  async function asStoredBefore(sessionId: string): Promise<void> {
+    await runInDurableObject(loginObject(sessionId), (_object, { storage }) => {
+      const row = storage.sql.exec('SELECT session FROM login').one()
+      const { via: _via, ...session } = JSON.parse(String(row.session))
+      const { purpose: _purpose, trustRequired: _trust, ...asked } = session.asked
+      const { invited: _invited, ...attempt } = session.attempt
+      const old = JSON.stringify({ ...session, asked, attempt })
+      storage.sql.exec('UPDATE login SET schema = 2, session = ?', old)
+    })
+    await evictDurableObject(loginObject(sessionId))
+  }
+
+  test('306 a login that began under the version before goes on, by push and to its end', async () => {
+    const { body } = await initiate(bar, person.tokenId)
+    const browser = await connect(body)
+    await asStoredBefore(body.sessionId)
+    const stranger = await enrolled({ push: false })
+    expect((await stranger.claim(body.sessionId)).body.code).toBe('session_not_found')
+    const claimed = await person.claim(body.sessionId)
+    expect(claimed.status).toBe(200)
+    await asStoredBefore(body.sessionId)
+    expect((await person.approve(body.sessionId, claimed.body)).status).toBe(200)
+    expect(await browser.event('approved')).toMatchObject({ random: body.random })
+    expect(await eventually(() => loginAudit(body.sessionId))).toMatchObject([
+      { outcome: 'approved' },
+    ])
+  })
+
   test('311 health is 503 while the newest migration is not applied, and says no more', async () => {
     expect((await send('GET', '/health')).status).toBe(200)
     await env.DB.prepare('DELETE FROM d1_migrations').run()
@@ -460,6 +489,7 @@ describe('schema', () => {
 
   test('311 no traffic is served by a database without tables', async () => {
     await env.DB.prepare('DROP TABLE service_origin').run()
+    await env.DB.prepare('DROP TABLE service_vds').run()
     await env.DB.prepare('DROP TABLE service').run()
     expectUnavailable(await initiate(bar, person.tokenId))
     expectUnavailable(await person.claim(`sess_${env.LOGIN_SESSION.newUniqueId()}`))

@@ -73,9 +73,9 @@ const METHODS = [
   [
     LoginSessionObject.prototype,
     'login',
-    'create attempt resume continue abandon claim approve deny cancel redeem',
+    'create attempt resume continue complete abandon claim approve register deny cancel redeem',
   ],
-  [LoginSessionObject.prototype, 'login', 'pushFailed isOpen fetch alarm'],
+  [LoginSessionObject.prototype, 'login', 'pushFailed isOpen askingService fetch alarm'],
   [PhoneInboxObject.prototype, 'inbox', 'start end pending revoke alarm'],
 ] as const
 

@@ -477,11 +477,16 @@ export function loginObject(sessionId: string) {
   return env.LOGIN_SESSION.get(env.LOGIN_SESSION.idFromString(sessionId.slice(5)))
 }
 
-/** The inbox of a person. */
-export async function inboxObject(tokenId: string) {
+/** The master secret of the Worker under test. */
+export function masterSecret() {
   const master = parseMasterSecret(env.MASTER_SECRET)
   if (!master.ok) throw new Error(master.reason)
-  return env.PHONE_INBOX.getByName(await inboxName(master.value, tokenId))
+  return master.value
+}
+
+/** The inbox of a person. */
+export async function inboxObject(tokenId: string) {
+  return env.PHONE_INBOX.getByName(await inboxName(masterSecret(), tokenId))
 }
 
 /** A login as its object stores it, or `undefined` when nothing is stored. */

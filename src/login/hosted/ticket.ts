@@ -10,6 +10,8 @@ export interface Ticket {
   /** The login's, from the first page on. */
   readonly sessionId: string
   readonly asked: Asked
+  /** The number that stood in the first page before anybody typed; `null`: none. */
+  readonly hint: string | null
   /** Unix milliseconds. */
   readonly requestedAt: number
 }
@@ -36,5 +38,5 @@ export async function openTicket(
 
 /** The number changes with the shape of a ticket: one that another version of the code made is none of ours. */
 function contextOf(browser: string): string {
-  return `login ticket 2 ${browser}`
+  return `login ticket 3 ${browser}`
 }

@@ -186,6 +186,7 @@ async function proceed(house: AuthorizeHouse, c: Context, incoming: Incoming): P
     sid: null,
     context: readContext(c.req.header('User-Agent') ?? null, c.req.raw.cf?.country),
     confirmation: house.config.confirmation,
+    trustRequired: house.config.trustRequired,
   })
   return house.showLogin(c.req.raw, asked, request.loginHint, incoming.sessionId)
 }
@@ -222,6 +223,7 @@ async function answerFromCookie(
     sid,
     context: { browser: null, country: null },
     confirmation: house.config.confirmation,
+    trustRequired: house.config.trustRequired,
   })
   // The client was recalled from memory: what it may have is asked of D1 like everything that gives something.
   if (standing.service === undefined || !allows(asked, standing.service)) {

@@ -166,7 +166,8 @@ test.each<[string, unknown]>([
   ['at+jwt', 'at+jwt'],
   ['dpop+jwt', 'dpop+jwt'],
   ['another act', 'idtoken-deny+jwt'],
-  ['an act we do not have', 'idtoken-trust+jwt'],
+  ['yet another act', 'idtoken-trust+jwt'],
+  ['an act we do not have', 'idtoken-face+jwt'],
   ['upper case', TYP.toUpperCase()],
   ['with application/', `application/${TYP}`],
   ['an array', [TYP]],
@@ -182,6 +183,7 @@ test('115 statement: no act passes for another', async () => {
     'idtoken-claim+jwt': { ...always, sessionId, via: 'push' },
     'idtoken-approve+jwt': approval,
     'idtoken-deny+jwt': { ...always, sessionId, nonce: 'n', reason: 'declined' },
+    'idtoken-trust+jwt': { ...always, service: 'bar', vds: digest, trusted: true },
     'idtoken-update+jwt': always,
   }
   const types = Object.keys(payloads) as StatementType[]
@@ -333,6 +335,77 @@ test.each<[string, object]>([
   expect(await accepted(await signed(headerWith({}), spread))).toBe(false)
 })
 
+const PROOF = 'Az09-_'.repeat(4).slice(0, 22)
+
+describe('192 statement: how a phone says that it came by a login', () => {
+  const always = { aud: ISSUER, iat: NOW, tokenId, sessionId }
+  const readOf = async (payload: object) => {
+    const typ = 'idtoken-claim+jwt'
+    return readStatement(await signed(headerWith({ typ }), { ...always, ...payload }), typ, ISSUER)
+  }
+
+  test.each<object>([
+    { via: 'push' },
+    { via: 'camera', proof: PROOF },
+    { via: 'link', proof: PROOF },
+  ])('%j', async (payload) => {
+    const read = await readOf(payload)
+    expect(read.ok && read.value.payload).toEqual({ ...always, ...payload })
+  })
+
+  test.each<object>([
+    {},
+    { proof: PROOF },
+    { via: 'push', proof: PROOF },
+    { via: 'camera' },
+    { via: 'link' },
+    { via: 'nfc', proof: PROOF },
+    { via: 'Camera', proof: PROOF },
+    { via: ['camera'], proof: PROOF },
+    { via: 'camera', proof: null },
+    { via: 'camera', proof: [PROOF] },
+    { via: 'camera', proof: '' },
+    { via: 'camera', proof: PROOF.slice(1) },
+    { via: 'camera', proof: `${PROOF}A` },
+    { via: 'camera', proof: `${PROOF}\n` },
+    { via: 'camera', proof: `${PROOF.slice(1)}+` },
+    { via: 'camera', proof: PROOF, attempt: 1 },
+  ])('%j is refused', async (payload) => {
+    expect(await readOf(payload)).toEqual(REFUSED)
+  })
+})
+
+describe('352 statement: what a person says of a service', () => {
+  const said = { aud: ISSUER, iat: NOW, tokenId, service: 'bar', vds: digest, trusted: true }
+  const readOf = async (payload: object) => {
+    const typ = 'idtoken-trust+jwt'
+    const text = await signed(headerWith({ typ }), { ...said, ...payload })
+    return readStatement(text, typ, ISSUER)
+  }
+
+  test.each<object>([{}, { trusted: false }, { sessionId }])('%j', async (payload) => {
+    const read = await readOf(payload)
+    expect(read.ok && read.value.payload).toEqual({ ...said, ...payload })
+  })
+
+  test.each<object>([
+    { trusted: undefined },
+    { trusted: 'true' },
+    { trusted: 1 },
+    { vds: undefined },
+    { vds: 'A'.repeat(42) },
+    { vds: 'HC1:...' },
+    { service: undefined },
+    { service: '' },
+    { tokenId: undefined },
+    { sessionId: 'sess_1' },
+    { sessionId: null },
+    { nonce: 'n' },
+  ])('%j is refused', async (payload) => {
+    expect(await readOf(payload)).toEqual(REFUSED)
+  })
+})
+
 test.each<[string, unknown]>([
   ['a number', 12345],
   ['full-width digits', '０１２３４５'],
@@ -414,6 +487,7 @@ test('statement: any text gives a Result and is refused', () => {
     'idtoken-claim+jwt',
     TYP,
     'idtoken-deny+jwt',
+    'idtoken-trust+jwt',
     'idtoken-update+jwt',
   ] as const
   const near = fc

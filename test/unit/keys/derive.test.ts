@@ -27,6 +27,8 @@ const LABELS: Readonly<Record<KeyLabel, true>> = {
   audit: true,
   address: true,
   dpop: true,
+  qr: true,
+  link: true,
 }
 const labels = Object.keys(LABELS) as KeyLabel[]
 const master = secretOf([2, 2], [1, 1])

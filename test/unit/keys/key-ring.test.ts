@@ -15,6 +15,13 @@ import { secretOf } from './secrets.ts'
 
 const rsa = await rsaKey()
 const otherRsa = await rsaKey()
+const pushKey = await p256Key('active', 'push')
+const serviceKey = await p256Key('active', 'service')
+
+/** The name by which a Service VDS and the device document know a service key: eight bytes of its thumbprint. */
+function shortKid({ kid }: { readonly kid: string }): string {
+  return Buffer.from(kid, 'base64url').subarray(0, 8).toString('base64url')
+}
 
 /** The private half in a stored key of ours. */
 async function privateJwkOf({ kid, purpose, wrappedPrivateKey }: StoredKey): Promise<JWK> {
@@ -133,7 +140,13 @@ describe('318 a stored key that must not sign', () => {
   it.each(Object.entries(broken))('%s', async (_, [reason, make]) => {
     const key = await make()
     const active = key.alg === 'ES256' ? [] : [{ ...(await p256Key()), wrappedPrivateKey: '' }]
-    const { ring, stored } = house([key, ...active, rsa, await p256Key('active', 'push')])
+    const { ring, stored } = house([
+      key,
+      ...active,
+      rsa,
+      await p256Key('active', 'push'),
+      serviceKey,
+    ])
     const before = stored.length
     expect(await openSigningKey(master, key)).toEqual({ ok: false, reason })
     expect(await ring.check()).toEqual({ ok: false, reason })
@@ -203,7 +216,7 @@ describe('318 a stored key that must not sign', () => {
 
   it.each(Object.entries(brokenRsa))('of RSA: %s', async (_, [reason, make]) => {
     const key = await make()
-    const { ring, stored } = house([await p256Key(), key, await p256Key('active', 'push')])
+    const { ring, stored } = house([await p256Key(), key, pushKey, serviceKey])
     expect(await openSigningKey(master, key)).toEqual({ ok: false, reason })
     expect(await ring.check()).toEqual({ ok: false, reason })
     await expect(ring.signIdToken({}, 'RS256')).rejects.toThrow(`RS256 token key: ${reason}`)
@@ -211,7 +224,7 @@ describe('318 a stored key that must not sign', () => {
     await expect(ring.tokenJwks()).rejects.toThrow(`RS256 token key: ${reason}`)
     // What does not need it goes on.
     expect(await ring.signIdToken({}, 'ES256')).toMatch(/^ey/)
-    expect(stored.length).toBe(3)
+    expect(stored.length).toBe(4)
   })
 
   it('of RSA: has the secret members of another key beside its own modulus', async () => {
@@ -282,6 +295,13 @@ describe('318 a stored key that must not sign', () => {
   })
 })
 
+const KINDS = [
+  'push ES256 active',
+  'service ES256 active',
+  'token ES256 active',
+  'token RS256 active',
+]
+
 describe('key ring', () => {
   const kinds = (stored: readonly StoredKey[]) =>
     stored.map((key) => `${key.purpose} ${key.alg} ${key.status}`).sort()
@@ -292,7 +312,8 @@ describe('key ring', () => {
     await ring.signToken({})
     await ring.signIdToken({}, 'RS256')
     await ring.signPush({})
-    expect(kinds(stored)).toEqual(['push ES256 active', 'token ES256 active', 'token RS256 active'])
+    await ring.signServiceVds()
+    expect(kinds(stored)).toEqual(KINDS)
   })
 
   it('a deployment that has ES256 keys gets the RS256 key beside them', async () => {
@@ -302,15 +323,15 @@ describe('key ring', () => {
     expect(keys.map((key) => key.alg)).toEqual(['ES256', 'RS256'])
     expect(keys[0]?.kid).toBe(token.kid)
     expect(stored.slice(0, 2)).toEqual([token, push])
-    expect(kinds(stored).length).toBe(3)
+    expect(kinds(stored)).toEqual(KINDS)
   })
 
   it('of a missing active key only that one is made: a retired key does not count', async () => {
     const retired = { ...rsa, status: 'retired' } as const
-    const { ring, stored } = house([await p256Key(), await p256Key('active', 'push'), retired])
+    const { ring, stored } = house([await p256Key(), pushKey, serviceKey, retired])
     const jws = await ring.signIdToken({}, 'RS256')
-    expect(stored.length).toBe(4)
-    expect(decodeProtectedHeader(jws).kid).toBe(stored[3]?.kid)
+    expect(stored.length).toBe(5)
+    expect(decodeProtectedHeader(jws).kid).toBe(stored[4]?.kid)
     expect((await ring.tokenJwks()).keys.map((key) => key.kid)).toContain(rsa.kid)
   })
 
@@ -340,6 +361,42 @@ describe('key ring', () => {
     await expect(compactVerify(push, tokens)).rejects.toThrow()
   })
 
+  it('169 a Service VDS is signed raw, by its own key, which eight bytes name', async () => {
+    const retired = await p256Key('retired', 'service')
+    const { ring } = house([await p256Key(), rsa, pushKey, retired, serviceKey])
+    const { kid, sign } = await ring.signServiceVds()
+    const name = Buffer.from(kid).toString('base64url')
+    expect([kid.length, name]).toEqual([8, shortKid(serviceKey)])
+    const bytes = new Uint8Array([1, 2, 3])
+    const signature = await sign(bytes)
+    expect(signature.length).toBe(64)
+    const jwk = await ring.serviceVdsKey(name)
+    const { kty, crv, x, y } = JSON.parse(serviceKey.publicJwk)
+    expect(jwk).toMatchObject({ kty, crv, x, y })
+    const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
+    const publicKey = await crypto.subtle.importKey('jwk', { kty, crv, x, y }, algorithm, false, [
+      'verify',
+    ])
+    expect(await crypto.subtle.verify(algorithm, publicKey, signature, bytes)).toBe(true)
+    // What was signed before a rotation is still read; a key of another purpose never is.
+    expect(await ring.serviceVdsKey(shortKid(retired))).toBeDefined()
+    for (const other of [pushKey.kid, shortKid(pushKey), rsa.kid, '', 'AAAA']) {
+      expect(await ring.serviceVdsKey(other)).toBeUndefined()
+    }
+  })
+
+  it('318 a broken service key signs nothing and hides the device document, tokens go on', async () => {
+    const broken = { ...serviceKey, wrappedPrivateKey: '1.AAAA' }
+    const { ring, stored } = house([await p256Key(), rsa, pushKey, broken])
+    expect(await ring.check()).toEqual({ ok: false, reason: 'unwrap_failed' })
+    await expect(ring.signServiceVds()).rejects.toThrow('unwrap_failed')
+    await expect(ring.deviceJwks()).rejects.toThrow('unwrap_failed')
+    expect(await ring.serviceVdsKey(shortKid(serviceKey))).toBeUndefined()
+    expect(await ring.signPush({})).toMatch(/^ey/)
+    expect((await ring.tokenJwks()).keys).toHaveLength(2)
+    expect(stored.length).toBe(4)
+  })
+
   it('323 in every phase of rotation only public members, kid = thumbprint, one purpose per document', async () => {
     const [old, next, push] = [
       await p256Key('retired'),
@@ -363,7 +420,9 @@ describe('key ring', () => {
       expect(shownOf('RS256')).toEqual(kidsOf('RS256'))
       expect(jwks.keys[0]?.alg).toBe('ES256')
       const device = await ring.deviceJwks()
-      expect(device.keys.map((key) => key.alg)).toEqual(['ES256'])
+      expect(device.keys.map((key) => key.alg)).toEqual(['ES256', 'ES256'])
+      // Push keys first; what signs a Service VDS is shown under the eight bytes that a Service VDS can say.
+      expect(device.keys.map(({ kid }) => kid.length)).toEqual([43, 11])
       for (const jwk of [...jwks.keys, ...device.keys]) {
         const text = expect.stringMatching(/^[A-Za-z0-9_-]+$/)
         expect(jwk).toEqual(
@@ -371,7 +430,9 @@ describe('key ring', () => {
             ? { kty: 'EC', crv: 'P-256', x: text, y: text, kid: text, use: 'sig', alg: 'ES256' }
             : { kty: 'RSA', n: text, e: 'AQAB', kid: text, use: 'sig', alg: 'RS256' },
         )
-        expect(jwk.kid).toBe(await calculateJwkThumbprint({ ...jwk }))
+        const thumbprint = await calculateJwkThumbprint({ ...jwk })
+        const isService = jwk.kid.length === 11
+        expect(jwk.kid).toBe(isService ? shortKid({ kid: thumbprint }) : thumbprint)
       }
       expect(jwks.keys.filter((key) => device.keys.some((other) => other.kid === key.kid))).toEqual(
         [],
@@ -408,7 +469,7 @@ describe('key ring', () => {
   })
 
   it('327 reads the database once a minute', async () => {
-    const { ring, state } = house([await p256Key(), rsa, await p256Key('active', 'push')])
+    const { ring, state } = house([await p256Key(), rsa, pushKey, serviceKey])
     for (let i = 0; i < 500; i++) await ring.tokenJwks()
     await ring.signToken({})
     expect(state.loads).toBe(1)
@@ -425,7 +486,8 @@ describe('key ring', () => {
     const { ring, state, stored } = house([
       { ...key, wrappedPrivateKey: '' },
       rsa,
-      await p256Key('active', 'push'),
+      pushKey,
+      serviceKey,
     ])
     await expect(ring.signToken({})).rejects.toThrow('unwrap_failed')
     stored[0] = key

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { RejectionReason } from '../../../src/login/door.ts'
-import { stateEvents } from '../../../src/login/events.ts'
+import { claimEvents, stateEvents } from '../../../src/login/events.ts'
 import { open, reject, type Session, settle } from '../../../src/login/session.ts'
 
 const START = Date.UTC(2026, 10, 21, 12)
@@ -16,6 +16,9 @@ const pending: Session = open(
       returnTo: null,
       socketOrigins: [],
       begunBy: 'page',
+      vds: null,
+      purpose: 'login',
+      trustRequired: false,
       scopes: [],
       requiredScopes: [],
       minTrustLevel: 1,
@@ -45,13 +48,39 @@ describe('what a socket that has just connected is told', () => {
     ])
   })
 
+  test('200 events: before anybody has scanned it nothing is to be told, then first that, then the code', () => {
+    const nobody: Session = { ...pending, addressee: null }
+    expect(stateEvents(nobody, null, null)).toEqual([])
+    expect(stateEvents({ ...nobody, pushFailed: true }, null, null)).toEqual([
+      { type: 'push_failed' },
+    ])
+    expect(claimEvents({ ...pending, state: 'claimed' }, '012345')).toEqual([
+      { type: 'claimed' },
+      ready,
+    ])
+    // Whoever was named has had his code from the start.
+    expect(claimEvents({ ...pending, state: 'claimed' }, null)).toEqual([{ type: 'claimed' }])
+  })
+
+  test('events: a registration ends with one word, and never with a delivery', () => {
+    const asked = { ...pending.asked, purpose: 'register' } as const
+    const registration: Session = { ...pending, asked, addressee: null }
+    expect(stateEvents(registration, null, null)).toEqual([])
+    const trusted: Session = { ...registration, state: 'approved', endedAt: START }
+    expect(stateEvents(trusted, null, null)).toEqual([{ type: 'trusted' }])
+    expect(stateEvents(trusted, null, { code: 'c' })).toEqual([{ type: 'trusted' }])
+    expect(stateEvents(settle(registration, START + 60_000), null, null)).toEqual([
+      { type: 'expired' },
+    ])
+  })
+
   test('202 events: once approved the delivery, and never a code', () => {
     const approved: Session = { ...pending, state: 'approved', endedAt: START }
     expect(stateEvents(approved, '012345', { code: 'c' })).toEqual([
       { type: 'approved', code: 'c' },
     ])
     // Nothing that a door delivers can pass for another event.
-    expect(stateEvents(approved, '', { type: 'rejected' })).toEqual([{ type: 'approved' }])
+    expect(stateEvents(approved, null, { type: 'rejected' })).toEqual([{ type: 'approved' }])
     expect(stateEvents(approved, '012345', null)).toEqual([])
   })
 

@@ -21,6 +21,7 @@ import {
   type Session,
   type Signer,
   settle,
+  type Way,
   WRONG_CODES,
 } from '../../../src/login/session.ts'
 
@@ -38,6 +39,9 @@ const started = open(
       returnTo: null,
       socketOrigins: ['https://bar.example'],
       begunBy: 'page',
+      vds: null,
+      purpose: 'login',
+      trustRequired: false,
       scopes: ['identity:age_over_18', 'identity:given_name'],
       requiredScopes: ['identity:age_over_18'],
       minTrustLevel: 2,
@@ -58,7 +62,12 @@ const phone: Signer = {
   enrollment: 'active',
   seal: 'stands',
   disabledServices: [],
+  withdrawnVds: [],
+  trustedServices: [],
 }
+
+/** Rung, or found in the list of open logins: there is nothing to prove. */
+const PUSHED: Way = { via: 'push', proof: null }
 
 const approval: Approval = {
   signer: phone,
@@ -92,16 +101,21 @@ function act(session: Session, approval: Approval, codeIsRight: boolean, now: nu
   }
 }
 
+/** The same login where only who trusts the service may come, and a person who does. */
+const demanding: Session = { ...started, asked: { ...started.asked, trustRequired: true } }
+const trusting: Signer = { ...phone, trustedServices: ['pub', 'bar'] }
+
 function faultOf(changes: Partial<Approval>, codeIsRight = true, now = START + 1) {
-  return judgeApproval(started, { ...approval, ...changes }, codeIsRight, now)
+  const given = { ...approval, signer: trusting, ...changes }
+  return judgeApproval(demanding, given, codeIsRight, now)
 }
 
 describe('claim', () => {
   test('354 session: the deadline moves once, at the first claim, and never past 120 s from the start', () => {
-    const first = claim(started, phone, START + 59_000)
+    const first = claim(started, phone, PUSHED, START + 59_000)
     if (!first.ok) throw new Error(first.reason)
     expect(first.value.attempt.deadline).toBe(START + 119_000)
-    const again = claim(first.value, phone, START + 100_000)
+    const again = claim(first.value, phone, PUSHED, START + 100_000)
     expect(again).toEqual({ ok: true, value: first.value })
     expect(again.ok && again.value).toBe(first.value)
   })
@@ -117,13 +131,19 @@ describe('claim', () => {
       [{ seal: 'vds_expired' }, 'vds_expired'],
     ]
     for (const [change, reason] of cases) {
-      expect(claim(started, { ...phone, ...change }, START + 1)).toEqual({ ok: false, reason })
+      expect(claim(started, { ...phone, ...change }, PUSHED, START + 1)).toEqual({
+        ok: false,
+        reason,
+      })
     }
   })
 
   test('178 session: a decoy can be neither claimed, approved nor denied', () => {
-    const decoy = { ...started, addressee: { tokenId: TOKEN_ID, thumbprint: null } }
-    expect(claim(decoy, phone, START)).toMatchObject({ reason: 'session_not_found' })
+    const { sessionId, asked, hosted } = started
+    const addressee = { tokenId: TOKEN_ID, thumbprint: null }
+    const secrets = { nonce: 'nonce', salt: 'salt', secretVersion: 1 }
+    const decoy = open({ sessionId, asked, hosted, addressee }, secrets, START)
+    expect(claim(decoy, phone, PUSHED, START)).toMatchObject({ reason: 'session_not_found' })
     expect(deny(decoy, denial, START)).toMatchObject({ reason: 'invalid_statement' })
     expect(judgeApproval(decoy, approval, true, START)).toMatchObject({ act: 'refuse' })
   })
@@ -153,6 +173,12 @@ describe('the order in which an approval is judged', () => {
       { signer: { ...phone, disabledServices: ['bar'] }, seal: 'mismatch' },
       true,
       { act: 'reject', reason: 'service_disabled', fault: 'service_disabled' },
+    ],
+    [
+      'the trust',
+      { signer: { ...phone, trustedServices: ['pub'] }, seal: 'mismatch' },
+      true,
+      { act: 'refuse', fault: 'trust_required' },
     ],
     [
       'the fingerprint',
@@ -274,7 +300,7 @@ describe('outcomes', () => {
 /* ---- random histories ---- */
 
 type Act =
-  | { readonly kind: 'claim'; readonly signer: Signer }
+  | { readonly kind: 'claim'; readonly signer: Signer; readonly way: Way }
   | { readonly kind: 'approve'; readonly approval: Approval; readonly right: boolean }
   | { readonly kind: 'deny'; readonly denial: Denial }
   | { readonly kind: 'cancel' }
@@ -286,7 +312,17 @@ const signers = fc.record({
   enrollment: fc.constantFrom('active', 'active', 'active', 'active', 'revoked' as const),
   seal: fc.constantFrom('stands', 'stands', 'vds_expired'),
   disabledServices: fc.constantFrom([], [], [], ['bar']),
+  withdrawnVds: fc.constantFrom([], [], [], ['vds']),
+  trustedServices: fc.constantFrom([], ['bar']),
 })
+const ways = fc.constantFrom<Way>(
+  PUSHED,
+  PUSHED,
+  { via: 'camera', proof: 'fresh' },
+  { via: 'camera', proof: 'expired' },
+  { via: 'camera', proof: 'forged' },
+  { via: 'link', proof: 'fresh' },
+)
 const approvals = fc.record({
   signer: signers,
   digest: fc.constantFrom('approval', 'another approval'),
@@ -299,7 +335,7 @@ const approvals = fc.record({
   trustLevel: fc.constantFrom(1, 2, 2, 3 as const),
 })
 const acts: fc.Arbitrary<Act> = fc.oneof(
-  fc.record({ kind: fc.constant('claim' as const), signer: signers }),
+  fc.record({ kind: fc.constant('claim' as const), signer: signers, way: ways }),
   fc.record({ kind: fc.constant('approve' as const), approval: approvals, right: fc.boolean() }),
   fc.record({
     kind: fc.constant('deny' as const),
@@ -322,7 +358,9 @@ function perform(session: Session, deed: Act, now: number): { session: Session; 
     case 'claim':
     case 'deny': {
       const done =
-        deed.kind === 'claim' ? claim(session, deed.signer, now) : deny(session, deed.denial, now)
+        deed.kind === 'claim'
+          ? claim(session, deed.signer, deed.way, now)
+          : deny(session, deed.denial, now)
       return done.ok ? { session: done.value, answer: 'ok' } : { session, answer: done.reason }
     }
     case 'cancel':

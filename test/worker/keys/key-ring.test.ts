@@ -32,7 +32,12 @@ function counted(db: D1Database) {
   return { db: proxy, count }
 }
 
-const KINDS = ['push ES256 active', 'token ES256 active', 'token RS256 active']
+const KINDS = [
+  'push ES256 active',
+  'service ES256 active',
+  'token ES256 active',
+  'token RS256 active',
+]
 
 function kindOf({ purpose, alg, status }: StoredKey): string {
   return `${purpose} ${alg} ${status}`
@@ -74,12 +79,17 @@ describe('key ring over D1', () => {
     for (const row of rows) {
       await insertKey(env.DB, { ...row, kid: `${row.kid}2`, status: 'retired' })
     }
-    expect((await loadKeys(env.DB)).length).toBe(6)
+    expect((await loadKeys(env.DB)).length).toBe(8)
   })
 
   it('the table takes RS256 for tokens only, and no third algorithm', async () => {
     const key = await rsaKey()
-    for (const wrong of [{ purpose: 'push' } as const, { alg: 'PS256' }, { alg: 'ES384' }]) {
+    for (const wrong of [
+      { purpose: 'push' } as const,
+      { purpose: 'service' } as const,
+      { alg: 'PS256' },
+      { alg: 'ES384' },
+    ]) {
       await expect(insertKey(env.DB, { ...key, ...wrong })).rejects.toThrow('CHECK')
     }
     await insertKey(env.DB, key)
@@ -136,7 +146,9 @@ describe('key ring over D1', () => {
 describe('migration 0002', () => {
   it('keeps the keys of 0001, which go on signing, and lets RS256 in beside them', async () => {
     await checkedRing()
-    const es256 = (await loadKeys(env.DB)).filter((row) => row.alg === 'ES256')
+    const es256 = (await loadKeys(env.DB)).filter(
+      (row) => row.alg === 'ES256' && row.purpose !== 'service',
+    )
     const [token] = es256.filter((row) => row.purpose === 'token')
     const retired = { ...es256[0], kid: 'retired', status: 'retired' } as StoredKey
 
@@ -160,6 +172,44 @@ describe('migration 0002', () => {
     expect(await ring.check()).toEqual({ ok: true, value: undefined })
     expect((await ring.tokenJwks()).keys.map((key) => key.alg)).toEqual(['ES256', 'RS256'])
     expect((await ring.tokenJwks()).keys[0]?.kid).toBe(token?.kid)
+  })
+})
+
+describe('migration 0004', () => {
+  it('keeps the keys of 0003, the removed ones too, and lets the key of Service VDS in beside them', async () => {
+    await checkedRing()
+    const all = await loadKeys(env.DB)
+    const service = all.filter((row) => row.purpose === 'service')
+    const old = all.filter((row) => row.purpose !== 'service')
+    const retired = { ...old[0], kid: 'retired', status: 'retired' } as StoredKey
+    const rows = async () =>
+      (await env.DB.prepare('SELECT * FROM signing_key ORDER BY kid').all()).results
+
+    await reset()
+    await applyD1Migrations(env.DB, env.TEST_MIGRATIONS.slice(0, 3))
+    expect(await isSchemaCurrent(env.DB)).toBe(false)
+    for (const row of [...old, retired]) await insertKey(env.DB, row)
+    await env.DB.prepare(
+      "INSERT INTO signing_key SELECT 'removed', purpose, alg, 'removed', public_jwk, '', 1 FROM signing_key WHERE kid = 'retired'",
+    ).run()
+    for (const row of service) await expect(insertKey(env.DB, row)).rejects.toThrow('CHECK')
+    const before = await rows()
+    expect(before).toHaveLength(5)
+
+    await applyD1Migrations(env.DB, env.TEST_MIGRATIONS)
+    expect(await isSchemaCurrent(env.DB)).toBe(true)
+    expect(await rows()).toEqual(before)
+    // A second active key of a kind is still none.
+    await insertKey(env.DB, { ...old[0], kid: 'second' } as StoredKey)
+    expect(await rows()).toEqual(before)
+
+    await env.DB.prepare("DELETE FROM signing_key WHERE kid = 'retired'").run()
+    const ring = freshRing()
+    expect(await ring.check()).toEqual({ ok: true, value: undefined })
+    expect((await loadKeys(env.DB)).map(kindOf).sort()).toEqual(KINDS)
+    const kids = (await ring.tokenJwks()).keys.map((key) => key.kid)
+    const tokens = old.filter((row) => row.purpose === 'token').map((row) => row.kid)
+    expect([...kids].sort()).toEqual([...tokens].sort())
   })
 })
 

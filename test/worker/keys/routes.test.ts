@@ -30,12 +30,14 @@ describe('JWKS documents', () => {
     )
     expect(wellKnown).toEqual(short)
     const kids = [...(wellKnown?.keys ?? []), ...(device?.keys ?? [])].map((key) => key.kid)
-    expect(new Set(kids).size).toBe(3)
+    expect(new Set(kids).size).toBe(4)
     const text = expect.stringMatching(/^[A-Za-z0-9_-]+$/)
     const kid = expect.stringMatching(/^[A-Za-z0-9_-]{43}$/)
     const p256 = { kty: 'EC', crv: 'P-256', x: text, y: text, kid, use: 'sig', alg: 'ES256' }
     const rsa = { kty: 'RSA', n: text, e: 'AQAB', kid, use: 'sig', alg: 'RS256' }
-    expect([wellKnown, device]).toEqual([{ keys: [p256, rsa] }, { keys: [p256] }])
+    // What signs a Service VDS is named as a Service VDS can name it, by eight bytes.
+    const service = { ...p256, kid: expect.stringMatching(/^[A-Za-z0-9_-]{11}$/) }
+    expect([wellKnown, device]).toEqual([{ keys: [p256, rsa] }, { keys: [p256, service] }])
   })
 
   it('323 tokens verify against what is served; pushes never do', async () => {

@@ -14,6 +14,7 @@ import {
   isFinal,
   isOpen,
   isOver,
+  isReport,
   judgeApproval,
   judgeContinue,
   judgeRedemption,
@@ -28,8 +29,10 @@ import {
   type Session,
   type Signer,
   settle,
+  type Way,
   WRONG_CODES,
 } from '../../../../src/login/session.ts'
+import type { Result } from '../../../../src/result.ts'
 
 const START = 1_800_000_000_000
 const ANNA = '11111111-2222-4333-8444-555555555555'
@@ -45,6 +48,9 @@ const fixed = {
     returnTo: 'https://bar.example/cb',
     socketOrigins: [],
     begunBy: 'page',
+    vds: null,
+    purpose: 'login',
+    trustRequired: false,
     scopes: ['identity:name'],
     requiredScopes: [],
     minTrustLevel: 1,
@@ -62,12 +68,18 @@ function secrets(number: number) {
 const started: Session = open(fixed, secrets(1), START)
 
 /** The next attempt from the page that showed attempt `after`. */
-function next(session: Session, now: number, after = session.attempt.number, tokenId = ANNA) {
-  const addressee = { tokenId, thumbprint: tokenId }
-  return nextAttempt(session, { ...secrets(session.attempt.number + 1), addressee, after }, now)
+function next(
+  session: Session,
+  now: number,
+  after = session.attempt.number,
+  tokenId: string | null = ANNA,
+) {
+  const invited = tokenId === null ? null : { tokenId, thumbprint: tokenId }
+  const wanted = { asked: session.asked, invited, hinted: false, after }
+  return nextAttempt(session, { ...secrets(session.attempt.number + 1), ...wanted }, now)
 }
 
-function must(result: ReturnType<typeof next>): Session {
+function must(result: Result<Session, string>): Session {
   if (!result.ok) throw new Error(result.reason)
   return result.value
 }
@@ -79,13 +91,24 @@ function signerOf(tokenId: string): Signer {
     signed: true,
     enrollment: 'active',
     seal: 'stands',
+    withdrawnVds: [],
     disabledServices: [],
+    trustedServices: [],
   }
+}
+
+/** Rung, or found in the list of open logins. */
+const PUSHED: Way = { via: 'push', proof: null }
+const SCANNED: Way = { via: 'camera', proof: 'fresh' }
+
+/** The phone that may decide, or one that would like to. */
+function phoneOf({ addressee }: Session): Signer {
+  return signerOf(addressee?.tokenId ?? ANNA)
 }
 
 function approvalOf(session: Session): Approval {
   return {
-    signer: signerOf(session.addressee.tokenId),
+    signer: phoneOf(session),
     digest: `approval ${session.attempt.number}`,
     nonce: session.attempt.nonce,
     service: 'bar',
@@ -115,7 +138,7 @@ const WILLFUL = [
 
 describe('the next attempt', () => {
   test('357 session: begins anew, with its own nonce, salt and minute', () => {
-    const claimed = claim(started, signerOf(ANNA), START + 1000)
+    const claimed = claim(started, signerOf(ANNA), PUSHED, START + 1000)
     if (!claimed.ok) throw new Error(claimed.reason)
     const wrong = countWrongCode({ ...claimed.value, pushFailed: true }, START + 2000)
     const second = must(next(wrong, START + 40_000))
@@ -123,13 +146,20 @@ describe('the next attempt', () => {
       ...started,
       attempt: {
         number: 2,
+        invited: started.addressee,
+        hinted: false,
         ...secrets(2),
         deadline: START + 40_000 + ATTEMPT_MS,
         latestDeadline: START + 40_000 + LONGEST_ATTEMPT_MS,
         wrongCodes: 0,
       },
-      earlier: [{ ...started.addressee, nonce: started.attempt.nonce }],
+      earlier: second.earlier,
     })
+    // Whoever the closed attempt was addressed to, and nobody else.
+    const addressed = { ...started.addressee, nonce: started.attempt.nonce }
+    expect(new Set(second.earlier.map((one) => JSON.stringify(one)))).toEqual(
+      new Set([JSON.stringify(addressed)]),
+    )
   })
 
   test('357 session: what was signed for the closed attempt is worth nothing', () => {
@@ -163,8 +193,57 @@ describe('the next attempt', () => {
   test('357 session: another number is another attempt, from whichever page', () => {
     const second = must(next(started, START + 1, 0, BRUNO))
     expect(second).toMatchObject({ addressee: { tokenId: BRUNO }, attempt: { number: 2 } })
-    expect(claim(second, signerOf(ANNA), START + 2)).toMatchObject({ reason: 'session_not_found' })
-    expect(claim(second, signerOf(BRUNO), START + 2)).toMatchObject({ ok: true })
+    expect(claim(second, signerOf(ANNA), PUSHED, START + 2)).toMatchObject({
+      reason: 'session_not_found',
+    })
+    expect(claim(second, signerOf(BRUNO), PUSHED, START + 2)).toMatchObject({ ok: true })
+  })
+
+  test('357 session: from a number to the QR and back, from whichever page, and the phone that scanned is out', () => {
+    const scanned = must(claim(started, signerOf(BRUNO), SCANNED, START + 1))
+    const byQr = must(next(scanned, START + 2, 0, null))
+    expect(byQr).toMatchObject({
+      ...{ state: 'pending', addressee: null, via: null, claimedAt: null },
+      attempt: { number: 2, invited: null },
+    })
+    expect(claim(byQr, signerOf(BRUNO), PUSHED, START + 3)).toMatchObject({ ok: false })
+    // The same form once more finds the attempt that it began, whoever has scanned it since.
+    expect(must(next(byQr, START + 3, 1, null))).toBe(byQr)
+    const taken = must(claim(byQr, signerOf(BRUNO), SCANNED, START + 3))
+    expect(must(next(taken, START + 4, 1, null))).toBe(taken)
+    expect(must(next(taken, START + 4, 2, null)).addressee).toBeNull()
+    const byNumber = must(next(taken, START + 4, 1, ANNA))
+    expect(byNumber).toMatchObject({ addressee: { tokenId: ANNA }, attempt: { number: 3 } })
+    expect(judgeApproval(byNumber, approvalOf(taken), true, START + 5)).toMatchObject({
+      fault: 'invalid_statement',
+    })
+  })
+
+  test('357 session: the form of a number goes by whom the attempt was begun for, not by who scanned it', () => {
+    const scanned = must(claim(started, signerOf(BRUNO), SCANNED, START + 1))
+    expect(must(next(scanned, START + 2, 0, ANNA))).toBe(scanned)
+    expect(must(next(scanned, START + 2, 0, BRUNO)).attempt.number).toBe(2)
+  })
+
+  test('225 session: whom a closed attempt was for and who scanned it may both still say "not me"', () => {
+    const scanned = must(claim(started, signerOf(BRUNO), SCANNED, START + 1))
+    const second = must(next(scanned, START + 2, 1, null))
+    for (const tokenId of [ANNA, BRUNO]) {
+      const denial = {
+        ...{ signer: signerOf(tokenId), digest: 'd', nonce: 'nonce 1' },
+        reason: 'not_me' as const,
+      }
+      expect(isReport(scanned, denial)).toBe(true)
+      expect(isReport(second, denial)).toBe(true)
+      expect(isReport(second, { ...denial, nonce: 'nonce 2' })).toBe(false)
+      expect(isReport(second, { ...denial, reason: 'declined' })).toBe(false)
+      const forged = { ...denial.signer, signed: false }
+      expect(isReport(second, { ...denial, signer: forged })).toBe(false)
+      const other = { ...denial.signer, thumbprint: 'another phone' }
+      expect(isReport(second, { ...denial, signer: other })).toBe(false)
+    }
+    const stranger = { signer: signerOf('stranger'), digest: 'd', nonce: 'nonce 1' }
+    expect(isReport(second, { ...stranger, reason: 'not_me' })).toBe(false)
   })
 
   test('357 session: the first and ten more', () => {
@@ -224,7 +303,28 @@ describe('what continuing does', () => {
     ]),
   ]
   test.each(cases)('043 044 session: %s', (_name, session, now, proceeding) => {
-    expect(judgeContinue(session, now)).toEqual(proceeding)
+    // Whom the browser knows matters only to what was approved after a scan.
+    for (const recognised of [true, false]) {
+      expect(judgeContinue(session, recognised, now)).toEqual(proceeding)
+    }
+  })
+
+  const via = (way: Way['via'] | null): Session => ({ ...approved, via: way })
+  const taken = { continuedAt: START + 2 }
+  test.each<[string, Session, string, string]>([
+    ['360 nobody claimed it', via(null), 'go', 'go'],
+    ['360 the phone was rung', via('push'), 'go', 'go'],
+    ['360 the phone scanned', via('camera'), 'go', 'confirm'],
+    ['358 the link was followed', via('link'), 'return', 'return'],
+    ['043 scanned, and taken on', { ...via('camera'), ...taken }, 'completed', 'completed'],
+    ['043 scanned, and thrown away', { ...via('camera'), result: null }, 'completed', 'completed'],
+    ['043 by a link, and taken on', { ...via('link'), ...taken }, 'completed', 'completed'],
+    ['043 by a link, thrown away', { ...via('link'), result: null }, 'completed', 'completed'],
+  ])('%s', (_name, session, known, unknown) => {
+    expect(judgeContinue(session, true, START + 2)).toEqual({ act: known })
+    expect(judgeContinue(session, false, START + 2)).toEqual({ act: unknown })
+    const late = START + 1 + OUTCOME_MS
+    expect(judgeContinue(session, true, late)).toEqual({ act: 'over' })
   })
 })
 
@@ -295,7 +395,7 @@ test('348 session: an answer without a phone is approved and taken on as it begi
   const granted = { ...sealed, grantedScopes: ['identity:name'] } as const
   const session = openApproved(fixed, secrets(1), granted, START)
   expect(session).toMatchObject({ state: 'approved', endedAt: START, continuedAt: START })
-  expect(judgeContinue(session, START + 1)).toEqual({ act: 'completed' })
+  expect(judgeContinue(session, false, START + 1)).toEqual({ act: 'completed' })
   expect(abandon(session, START + 1)).toBeUndefined()
   expect(isOpen(session, START + 1)).toBe(false)
   expect(judgeApproval(session, approvalOf(session), true, START + 1)).toMatchObject({
@@ -309,18 +409,25 @@ test('348 session: an answer without a phone is approved and taken on as it begi
 /* ---- random histories ---- */
 
 type Deed =
-  | { readonly kind: 'next'; readonly after: number; readonly tokenId: string }
+  | { readonly kind: 'next'; readonly after: number; readonly tokenId: string | null }
+  | { readonly kind: 'claim'; readonly tokenId: string; readonly way: Way }
   | { readonly kind: 'approve'; readonly attempt: number; readonly right: boolean }
   | { readonly kind: 'deny'; readonly attempt: number }
-  | { readonly kind: 'claim' | 'continue' | 'cancel' | 'alarm' }
+  | { readonly kind: 'continue'; readonly recognised: boolean }
+  | { readonly kind: 'cancel' | 'alarm' }
 
 const people = fc.constantFrom(ANNA, ANNA, ANNA, BRUNO)
+const ways = fc.constantFrom<Way>(PUSHED, SCANNED, { via: 'link', proof: 'fresh' })
 /** How many attempts ago a page or a statement was made. */
 const ago = fc.constantFrom(0, 0, 0, 1, 2)
 const deeds: fc.Arbitrary<Deed> = fc.oneof(
   {
     weight: 4,
-    arbitrary: fc.record({ kind: fc.constant('next' as const), after: ago, tokenId: people }),
+    arbitrary: fc.record({
+      kind: fc.constant('next' as const),
+      after: ago,
+      tokenId: fc.oneof({ weight: 3, arbitrary: people }, fc.constant(null)),
+    }),
   },
   {
     weight: 3,
@@ -332,17 +439,16 @@ const deeds: fc.Arbitrary<Deed> = fc.oneof(
   },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('deny' as const), attempt: ago }) },
   {
-    weight: 4,
-    arbitrary: fc.record({
-      kind: fc.constantFrom(
-        'claim' as const,
-        'claim' as const,
-        'continue' as const,
-        'continue' as const,
-        'alarm' as const,
-        'cancel' as const,
-      ),
-    }),
+    weight: 2,
+    arbitrary: fc.record({ kind: fc.constant('claim' as const), tokenId: people, way: ways }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({ kind: fc.constant('continue' as const), recognised: fc.boolean() }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ kind: fc.constantFrom('alarm' as const, 'cancel' as const) }),
   },
 )
 const histories = fc.array(fc.tuple(fc.integer({ min: 0, max: 50_000 }), deeds), {
@@ -372,19 +478,19 @@ function perform(session: Session, deed: Deed, now: number): { session: Session;
     }
     case 'deny': {
       const nonce = `nonce ${session.attempt.number - deed.attempt}`
-      const signer = signerOf(session.addressee.tokenId)
+      const signer = phoneOf(session)
       const denied = deny(session, { signer, digest: 'd', nonce, reason: 'declined' }, now)
       if (!denied.ok) return { session, did: denied.reason }
       return { session: denied.value, did: denied.value === session ? 'same' : 'deny' }
     }
     case 'claim': {
-      const claimed = claim(session, signerOf(session.addressee.tokenId), now)
+      const claimed = claim(session, signerOf(deed.tokenId), deed.way, now)
       return claimed.ok
         ? { session: claimed.value, did: 'claim' }
         : { session, did: claimed.reason }
     }
     case 'continue': {
-      const { act } = judgeContinue(session, now)
+      const { act } = judgeContinue(session, deed.recognised, now)
       return { session: act === 'go' ? { ...session, continuedAt: now } : session, did: act }
     }
     case 'cancel': {
@@ -395,6 +501,26 @@ function perform(session: Session, deed: Deed, now: number): { session: Session;
       return { session: settle(session, now), did: 'alarm' }
   }
 }
+
+describe('a number that stood in the page', () => {
+  const now = START + 2000
+  function approved(hinted: boolean): Session {
+    const opened = open(fixed, secrets(1), START, hinted)
+    const claimed = must(claim(opened, signerOf(ANNA), PUSHED, START + 1000))
+    return { ...claimed, state: 'approved', endedAt: now, result: 'a result' }
+  }
+
+  test('360 session: nobody here has said it, so an unknown person is asked about', () => {
+    expect(judgeContinue(approved(true), false, now).act).toBe('confirm')
+    expect(judgeContinue(approved(true), true, now).act).toBe('go')
+    expect(judgeContinue(approved(false), false, now).act).toBe('go')
+  })
+
+  test('360 session: each attempt for itself', () => {
+    const hinted = open(fixed, secrets(1), START, true)
+    expect(must(next(hinted, START + 1)).attempt.hinted).toBe(false)
+  })
+})
 
 describe('any history', () => {
   /** Plays `history` until the object is emptied, and shows each step. */
@@ -431,6 +557,16 @@ describe('any history', () => {
           if (did === 'approve') expect(after.decision).toBe(`approval ${after.attempt.number}`)
           if (did === 'approve' || did === 'wrong') expect(isOpen(before, now)).toBe(true)
           expect(after.attempt.wrongCodes).toBeLessThanOrEqual(WRONG_CODES)
+          // Who has claimed an attempt keeps it: only another attempt is another person's. He may come by the link at last.
+          if (before.claimedAt !== null && did !== 'next') {
+            expect(after.addressee).toEqual(before.addressee)
+            if (after.via !== before.via) expect([did, after.via]).toEqual(['claim', 'link'])
+          }
+          if (did === 'next')
+            expect([after.addressee, after.via]).toEqual([after.attempt.invited, null])
+          if (did === 'approve' || did === 'wrong') expect(after.addressee).not.toBeNull()
+          if (did === 'go') expect(before.via).not.toBe('link')
+          if (did === 'confirm') expect(before.via).toBe('camera')
         }),
       ),
       { numRuns: 500 },

@@ -5,7 +5,10 @@ import {
   browserHashOf,
   browserOf,
   isDone,
+  knownPeople,
+  personMark,
   rememberDone,
+  rememberPerson,
 } from '../../../../src/login/hosted/browser.ts'
 
 /** Any UTF-16 unit, half a surrogate pair too. */
@@ -73,10 +76,39 @@ describe('what a browser remembers of logins that are over', () => {
     expect(await isDone(header, 'sess_2')).toBe(true)
   })
 
+  test('360 browser: the eight people who signed in last, each once, and nobody else can tell who they are', async () => {
+    const hash = toBase64url(await sha256(RANDOM))
+    const people = Array.from({ length: 10 }, (_, i) => `0000000${i}-2222-4333-8444-555555555555`)
+    const marks = await Promise.all(people.map((tokenId) => personMark(hash, tokenId)))
+    expect(new Set(marks).size).toBe(10)
+    let header: string | null = null
+    expect(knownPeople(header)).toEqual([])
+    for (const tokenId of people) {
+      const line = await rememberPerson(header, hash, tokenId)
+      expect(line).toMatch(
+        /^__Host-known=[\w.-]+; Path=\/; Secure; HttpOnly; SameSite=Lax; Max-Age=34560000$/,
+      )
+      expect(line).not.toContain(tokenId.slice(0, 8))
+      header = sentBack(line)
+    }
+    // The latest first.
+    expect(knownPeople(header)).toEqual(marks.slice(2).reverse())
+    for (let i = 0; i < 9; i++) {
+      header = sentBack(await rememberPerson(header, hash, people[4] ?? ''))
+    }
+    expect(knownPeople(header)).toEqual([
+      ...[marks[4], ...marks.slice(5).reverse()],
+      ...[marks[3], marks[2]],
+    ])
+    // In another browser the same person leaves another mark: the cookie of one is worth nothing in the other.
+    expect(marks).not.toContain(await personMark(VALUE, people[4] ?? ''))
+  })
+
   test('048 browser: whatever stands in the header, it is read and written without a fault', async () => {
     const text = fc.oneof(
       fc.string({ unit: anyUnit }),
       fc.string().map((value) => `__Host-done=${value}`),
+      fc.string().map((value) => `__Host-known=${value}`),
     )
     await fc.assert(
       fc.asyncProperty(text, async (header) => {
@@ -84,6 +116,8 @@ describe('what a browser remembers of logins that are over', () => {
         const line = await rememberDone(header, 'sess_1')
         expect(await isDone(sentBack(line), 'sess_1')).toBe(true)
         await browserHashOf(header)
+        const known = sentBack(await rememberPerson(header, 'browser', 'anna'))
+        expect(knownPeople(known)).toContain(await personMark('browser', 'anna'))
       }),
       { numRuns: 50 },
     )

@@ -6,10 +6,15 @@ import type { Asked } from '../../../../src/login/door.ts'
 import { answerOnward } from '../../../../src/login/hosted/onward.ts'
 import {
   againPage,
+  appPage,
   type Carried,
+  confirmPage,
+  elsewherePage,
   endPage,
   postPage,
+  returnPage,
   startPage,
+  type Waiting,
   waitPage,
 } from '../../../../src/login/hosted/pages.ts'
 
@@ -28,6 +33,9 @@ const asked: Asked = {
   returnTo: 'https://bar.example/cb?x=1',
   socketOrigins: [],
   begunBy: 'page',
+  vds: null,
+  purpose: 'login',
+  trustRequired: false,
   scopes: [],
   requiredScopes: [],
   minTrustLevel: 1,
@@ -37,6 +45,13 @@ const asked: Asked = {
 
 const carried: Carried = { asked, ticket: '1.ticket', tokenId: 'a-number' }
 const started = { sessionId: 'sess_1', attempt: 3, code: '012345', expiresAt: NOW + 42_001 }
+const qr = { url: 'https://id.example/l#sess_1.', key: 'key', now: NOW }
+const link = 'https://id.example/l#sess_1.proof.link'
+const waiting: Waiting = { started, qr, link, socketToken: 't', now: NOW, early: false }
+/** The same before anybody has scanned it: nobody knows its code. */
+const scanning: Waiting = { ...waiting, started: { ...started, code: null } }
+/** What the forms of a login carry that nobody has typed a number into. */
+const unnamed: Carried = { ...carried, tokenId: '' }
 
 function named(name: string): Asked {
   return { ...asked, service: { ...asked.service, name } }
@@ -45,12 +60,18 @@ function named(name: string): Asked {
 /** Every page, with `text` wherever a text comes from outside. */
 function pagesWith(text: string): readonly Page[] {
   const hostile: Carried = { asked: named(text), ticket: text, tokenId: text }
-  const wait = { ...started, sessionId: text }
+  const wait: Waiting = {
+    ...{ started: { ...started, sessionId: text }, socketToken: text, now: NOW, early: false },
+    ...{ qr: { ...qr, url: text, key: text }, link: text },
+  }
   return [
     startPage(hostile),
     startPage(hostile, true),
-    waitPage(hostile, wait, text, NOW),
-    waitPage(hostile, wait, text, NOW, true),
+    waitPage(hostile, wait),
+    waitPage(hostile, { ...wait, early: true }),
+    waitPage(hostile, { ...wait, started: { ...wait.started, code: null } }),
+    confirmPage(hostile, 'a-number'),
+    elsewherePage(hostile),
     againPage(hostile, { after: 1, failed: true }),
     againPage(hostile, { after: 1, failed: false }),
     postPage(text, `https://bar.example/cb?q=${text}`, { state: text, [text || 'x']: 'value' }),
@@ -70,8 +91,16 @@ describe('what each page says', () => {
   const cases: [Page, string, number, string][] = [
     [startPage(carried), 'login-start', 200, 'Sign in to Bar le Central with your phone'],
     [startPage(carried, true), 'login-start', 400, 'Copy the number from your phone'],
-    [waitPage(carried, started, 't', NOW), 'login-pushing', 200, 'Check your phone'],
-    [waitPage(carried, started, 't', NOW, true), 'login-pushing', 200, 'has not answered yet'],
+    [waitPage(carried, waiting), 'login-pushing', 200, 'Check your phone'],
+    [waitPage(carried, { ...waiting, early: true }), 'login-pushing', 200, 'has not answered yet'],
+    [waitPage(unnamed, scanning), 'login-scan', 200, 'Scan with your phone'],
+    [waitPage(unnamed, { ...scanning, early: true }), 'login-scan', 200, 'has not answered yet'],
+    [confirmPage(carried, 'tokens-1234'), 'login-confirm', 200, 'You are signing in as ••••1234'],
+    [elsewherePage(carried), 'login-other-window', 200, 'Go on in the other window'],
+    [returnPage([]), 'login-finish', 200, 'You are being taken back.'],
+    [returnPage(['a-mark']), 'login-finish', 200, 'data-known="a-mark"'],
+    [appPage(null), 'login-app', 200, 'Open this with the IDToken app'],
+    [appPage('https://app.example/'), 'login-app', 200, 'Open this with the IDToken app'],
     [againPage(carried, { after: 1, failed: false }), 'login-expired', 200, 'Time ran out'],
     [
       againPage(carried, { after: 1, failed: true }),
@@ -83,6 +112,7 @@ describe('what each page says', () => {
     [endPage('login-completed'), 'login-completed', 409, 'This sign-in was already completed.'],
     [endPage('login-over'), 'login-over', 400, 'This sign-in has ended.'],
     [endPage('login-browser'), 'login-browser', 403, 'belongs to another browser'],
+    [endPage('login-foreign'), 'login-foreign', 403, 'was begun in another browser'],
     [endPage('login-limited'), 'login-limited', 429, 'Too many requests'],
     [endPage('error-client'), 'error-client', 400, 'This service is not known here.'],
     [endPage('error-request'), 'error-request', 400, 'This sign-in request is not valid.'],
@@ -97,26 +127,82 @@ describe('what each page says', () => {
   })
 
   test('the code stands in two groups, and once as digits for those who hear it', async () => {
-    const text = await shown(waitPage(carried, started, 'token', NOW))
+    const text = await shown(waitPage(carried, waiting))
     expect(text).toContain('<span>012</span><span>345</span>')
     expect(text).toContain('0 1 2, 3 4 5')
     expect(text).toContain('<span id="left">43</span> seconds')
     expect(text).toContain('only if it shows this code')
-    expect(await shown(waitPage(carried, { ...started, expiresAt: NOW - 1 }, 't', NOW))).toContain(
-      'data-left="0"',
-    )
+    const late = { ...waiting, started: { ...started, expiresAt: NOW - 1 } }
+    expect(await shown(waitPage(carried, late))).toContain('data-left="0"')
     const transfer = { ...carried, asked: { ...asked, confirmation: 'transfer' } as const }
-    expect(await shown(waitPage(transfer, started, 't', NOW))).toContain(
-      'Type this code into your phone',
+    expect(await shown(waitPage(transfer, waiting))).toContain('Type this code into your phone')
+  })
+
+  test('pages: the start offers the QR first, then the number; neither form needs the other', async () => {
+    const text = await shown(startPage(unnamed))
+    const forms = [...text.matchAll(/<form method="post" action="([^"]*)"/g)].map(([, to]) => to)
+    expect(forms).toEqual(['/login/scan', '/login/address', '/login/cancel'])
+    expect(text).toMatch(/<button>Show a QR code<\/button>/)
+    expect(text).toMatch(/<button class="secondary">Send to my phone<\/button>/)
+    expect(text).not.toMatch(/<script|data-qr|\/l#/)
+  })
+
+  test('pages: before a scan the QR comes first and no code is there; afterwards the code, with the QR at hand', async () => {
+    const scan = await shown(waitPage(unnamed, scanning))
+    expect(scan).toContain('<div id="with-code" hidden>')
+    expect(scan).toContain('This QR code is good for')
+    expect(scan).not.toMatch(/id="no-push"|<details|\d{3}<\/span>/)
+    expect(scan.indexOf('id="scan"')).toBeLessThan(scan.indexOf('id="with-code"'))
+    const pushed = await shown(waitPage(carried, waiting))
+    expect(pushed).toContain('<div id="with-code" >')
+    expect(pushed).toContain('This code is good for')
+    expect(pushed.indexOf('<details id="scan-instead">')).toBeGreaterThan(
+      pushed.indexOf('id="with-code"'),
+    )
+    for (const page of [scan, pushed]) {
+      expect(page.match(/id="scan"/g)).toHaveLength(1)
+      expect(page).toContain(`data-qr-url="${qr.url}" data-qr-key="key" data-qr-now="${NOW}"`)
+      expect(page).toContain(`<a id="qr-link" href="${link}">`)
+    }
+  })
+
+  test('pages: who scanned gets a QR code again, and who typed a number a code for it', async () => {
+    // The first form of the two: another number can be typed on each.
+    const target = async (page: Page) =>
+      /action="(\/login\/(?:scan|address))"/.exec(await shown(page))?.[1]
+    const ran = { after: 1, failed: false }
+    expect(await target(waitPage(unnamed, scanning))).toBe('/login/scan')
+    expect(await target(againPage(unnamed, ran))).toBe('/login/scan')
+    // Also when a phone has scanned it meanwhile, so that its code is known.
+    expect(await target(waitPage(unnamed, waiting))).toBe('/login/scan')
+    expect(await target(waitPage(carried, waiting))).toBe('/login/address')
+    expect(await target(againPage(carried, ran))).toBe('/login/address')
+  })
+
+  test('360 pages: who looks at it says whether it is he, and no more than four figures tell who', async () => {
+    const text = await shown(confirmPage(carried, '0123456789abcdef-1234'))
+    expect(text).toContain('name="confirmed" value="yes"')
+    expect(text).not.toContain('0123456789abcdef')
+    const forms = [...text.matchAll(/action="([^"]*)"[\s\S]*?<button[^>]*>([^<]*)</g)]
+    expect(forms.map(([, to, says]) => [to, says])).toEqual([
+      ['/login/continue', 'Continue'],
+      ['/login/cancel', 'Not me'],
+    ])
+  })
+
+  test('pages: an address for the app leads to an app of a development world alone', async () => {
+    expect(await shown(appPage(null))).not.toMatch(/<script|href/)
+    expect(await shown(appPage('https://app.example/?a="b'))).toContain(
+      '<a id="app" href="https://app.example/?a=&quot;b">',
     )
   })
 
   test('357 pages: each form says which attempt its page shows', async () => {
-    const wait = await shown(waitPage(carried, started, 'token', NOW))
+    const wait = await shown(waitPage(carried, waiting))
     expect(wait).toContain('name="after" value="3"')
     const again = await shown(againPage(carried, { after: 7, failed: false }))
     expect(again).toContain('name="after" value="7"')
-    expect(await shown(startPage(carried))).toContain('name="after" value="0"')
+    expect((await shown(startPage(carried))).match(/name="after" value="0"/g)).toHaveLength(2)
   })
 
   test('333 pages: forms may end at the request’s own address, and nowhere else', async () => {
@@ -126,7 +212,7 @@ describe('what each page says', () => {
       )?.[1]
     expect(await targets(startPage(carried))).toBe("'self' https://bar.example")
     const app = { ...carried, asked: { ...asked, returnTo: 'com.example.bar:/cb' } }
-    expect(await targets(waitPage(app, started, 't', NOW))).toBe("'self' com.example.bar:")
+    expect(await targets(waitPage(app, waiting))).toBe("'self' com.example.bar:")
     const none = { ...carried, asked: { ...asked, returnTo: null } }
     expect(await targets(againPage(none, { after: 1, failed: true }))).toBe("'self'")
     expect(await targets(postPage('Bar', 'https://rp.example:8443/cb', {}))).toBe(
@@ -136,7 +222,8 @@ describe('what each page says', () => {
   })
 
   test('337 pages: an end leads nowhere', async () => {
-    for (const id of ['login-completed', 'login-over', 'login-browser', 'login-limited'] as const) {
+    const ends = ['login-completed', 'login-over', 'login-browser', 'login-limited'] as const
+    for (const id of [...ends, 'login-foreign'] as const) {
       expect(await shown(endPage(id))).not.toMatch(/<(?:a|form|script)\b|href|https?:/)
     }
   })

@@ -16,12 +16,16 @@ const ticket: Ticket = {
     returnTo: 'https://bar.example/cb',
     socketOrigins: [],
     begunBy: 'page',
+    vds: null,
+    purpose: 'login',
+    trustRequired: false,
     scopes: ['identity:name'],
     requiredScopes: [],
     minTrustLevel: 3,
     confirmation: 'transfer',
     context: { browser: 'Firefox on Windows', country: 'FR' },
   },
+  hint: null,
   requestedAt: 1_800_000_000_000,
 }
 
@@ -58,6 +62,7 @@ describe('the ticket', () => {
       ['cookie', 'oidc sso __Host-sso-abcdefgh'],
       ['cookie', 'browser'],
       ['session', 'login ticket browser'],
+      ['cookie', 'login ticket 2 browser'],
     ] as const) {
       const box = await sealBox(master, label, JSON.stringify(ticket), context, NONCE)
       expect(await openTicket(master, box, 'browser')).toBeUndefined()
