@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { cloudflareTest, readD1Migrations } from '@cloudflare/vitest-plugin'
 import { defineConfig } from 'vitest/config'
 import { control, isControlPath } from './dev/fcm/control.ts'
@@ -15,14 +16,27 @@ const hasBrowser = existsSync(CHROMIUM)
 if (!hasBrowser && process.env.REQUIRE_BROWSER) throw new Error(`no browser at ${CHROMIUM}`)
 if (!hasBrowser) console.log(`browser tests are skipped: no Chromium at ${CHROMIUM}`)
 
-const blackBox = { environment: 'node', testTimeout: 60_000, hookTimeout: 120_000 } as const
+/** Vitest would leave a core idle; more than there are, and a browser has to wait for its own clicks. */
+const WORKERS = availableParallelism()
+
+const blackBox = {
+  ...{ environment: 'node', testTimeout: 60_000, hookTimeout: 120_000 },
+  maxWorkers: WORKERS,
+} as const
 
 export default defineConfig({
   test: {
     // The product's own log lines are its business; what a test prints itself is shown.
     onConsoleLog: (line) => !line.startsWith('{"at":'),
     projects: [
-      { test: { name: 'unit', include: ['test/unit/**/*.test.ts'], environment: 'node' } },
+      {
+        test: {
+          name: 'unit',
+          include: ['test/unit/**/*.test.ts'],
+          environment: 'node',
+          maxWorkers: WORKERS,
+        },
+      },
       {
         plugins: [
           cloudflareTest(async () => {
@@ -55,6 +69,7 @@ export default defineConfig({
           // Ours is not the only work that a machine does.
           testTimeout: 20_000,
           isolate: false,
+          maxWorkers: WORKERS,
         },
       },
       {
@@ -62,7 +77,6 @@ export default defineConfig({
           ...blackBox,
           name: 'conformance',
           include: ['test/conformance/**/*.test.ts'],
-          fileParallelism: false,
         },
       },
       {
@@ -70,7 +84,6 @@ export default defineConfig({
           ...blackBox,
           name: 'browser',
           include: hasBrowser ? ['test/browser/**/*.test.ts'] : [],
-          fileParallelism: false,
         },
       },
     ],
