@@ -84,8 +84,7 @@ export function buildHouse(env: Env): Result<House, string> {
       stillStands: async ({ addressee, asked, enrollmentId }) => {
         const tokenId = addressee?.tokenId ?? ''
         const standing = await standingOf(env.DB, trust, tokenId, asked.service.id)
-        const isWithdrawn = asked.vds !== null && standing.withdrawnVds.includes(asked.vds)
-        return isStanding(standing, enrollmentId, seconds()) && !isWithdrawn
+        return isStanding(standing, enrollmentId, seconds(), asked.vds)
       },
     },
     inbox: { now: millis, sessionOf: (sessionId) => sessionStub(env.LOGIN_SESSION, sessionId) },

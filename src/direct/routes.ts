@@ -393,10 +393,7 @@ async function result(house: DirectRoutesHouse, c: Context): Promise<Response> {
   if (!caller.ok) return refusedCaller(house, 'result', shown, caller.reason)
   if (!caller.value.enabled) return problem('service_disabled')
 
-  const vds = content?.vds ?? null
-  const stands =
-    isStanding(standing, content?.enrollmentId, house.now()) &&
-    (vds === null || !standing.withdrawnVds.includes(vds))
+  const stands = isStanding(standing, content?.enrollmentId, house.now(), content?.vds)
   const answer = stands ? await house.redeem(sessionId, serviceId, code) : undefined
   return answer === undefined ? problem('session_not_found') : json(answer)
 }

@@ -298,7 +298,8 @@ function openFault(session: Session, now: number): Fault | undefined {
 
 /**
  * A phone opens the login. The first to do so binds it: the same phone may ask again and gets the same, every other one is
- * late. A phone that comes by the link at last has come by the link. The deadline moves once, at the first claim (5-security 192, 230, 354).
+ * late. A phone that comes by the link at last has come by the link. The deadline moves once, at the first claim
+ * (5-security 192, 230, 354).
  */
 export function claim(
   session: Session,

@@ -2,7 +2,7 @@ import { type Enrollment, type EnrollmentRow, enrollmentOf } from '../enrollment
 import type { TrustLists } from '../seal/store.ts'
 import { isTrustedCa } from '../seal/trust-list.ts'
 import type { Service } from '../services/service.ts'
-import { type ServiceRow, serviceOf } from '../services/store.ts'
+import { type ServiceRow, serviceOf, WITHDRAWN_SECONDS } from '../services/store.ts'
 
 /** Everything a step of a login must ask of D1's primary, in one query: who asks, who answers, and what was withdrawn. */
 export interface Standing {
@@ -57,7 +57,7 @@ export async function standingOf(
          EXISTS (SELECT 1 FROM revoked_seal r WHERE r.fingerprint = e.seal_fingerprint) AS seal_revoked,
          (SELECT sequence FROM trust_list WHERE id = 1) AS trust_sequence,
          (SELECT json_group_array(service_id) FROM service WHERE enabled = 0) AS disabled_services,
-         (SELECT json_group_array(cti) FROM service_vds WHERE withdrawn_at > unixepoch() - 3600) AS withdrawn_vds,
+         (SELECT json_group_array(cti) FROM service_vds WHERE withdrawn_at > unixepoch() - ${WITHDRAWN_SECONDS}) AS withdrawn_vds,
          (SELECT json_group_array(t.service_id) FROM service_trust t
           WHERE t.token_id = ?2 AND t.trusted = 1 AND t.device = e.device_thumbprint) AS trusted_services,
          EXISTS (SELECT 1 FROM audit WHERE once = ?3) AS login_ended,
@@ -87,14 +87,16 @@ export async function standingOf(
 
 /**
  * Whether what the binding `enrollmentId` approved may still be handed out at `now` (Unix seconds): the one question of a
- * redeemed code and of a socket that comes back for its result.
+ * redeemed code and of a socket that comes back for its result. `vds`: the `cti` of the Service VDS that began it, if any.
  */
 export function isStanding(
-  { service, enrollment, sealRevoked, caTrusted }: Standing,
+  { service, enrollment, sealRevoked, caTrusted, withdrawnVds }: Standing,
   enrollmentId: string | null | undefined,
   now: number,
+  vds: string | null = null,
 ): boolean {
   return (
+    (vds === null || !withdrawnVds.includes(vds)) &&
     service?.enabled === true &&
     enrollment?.status === 'active' &&
     enrollment.enrollmentId === enrollmentId &&

@@ -195,7 +195,7 @@ export async function findVds(
 }
 
 /** How long a Service VDS is remembered as withdrawn, in seconds: no login that was begun by it is open after that. */
-const WITHDRAWN_SECONDS = 3600
+export const WITHDRAWN_SECONDS = 3600
 
 /**
  * Statements that put `vds` in force (the first changes no row when its key was removed meanwhile), and take out those of
